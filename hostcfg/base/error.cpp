@@ -1,0 +1,107 @@
+#include "hostcfg/base/error.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace vmrig {
+namespace {
+
+std::string one_line(const Error::Parts& parts) {
+  std::string text = parts.operation;
+  if (!parts.object.empty()) text += (text.empty() ? "" : " ") + quoted(parts.object);
+  if (!parts.cause.empty()) text += (text.empty() ? "" : ": ") + parts.cause;
+  return text;
+}
+
+// The length of the valid UTF-8 sequence at the front of `text`, or 0.
+std::size_t utf8_length(std::string_view text) {
+  const auto lead = static_cast<unsigned char>(text.front());
+  const std::size_t length = lead < 0x80             ? 1
+                             : (lead & 0xe0) == 0xc0 ? 2
+                             : (lead & 0xf0) == 0xe0 ? 3
+                             : (lead & 0xf8) == 0xf0 ? 4
+                                                     : 0;
+  if (length == 0 || length > text.size()) return 0;
+  const bool continued = std::all_of(
+      text.begin() + 1, text.begin() + static_cast<std::ptrdiff_t>(length),
+      [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; });
+  // C1 controls (U+0080 to U+009F) drive terminals too, and so are no text.
+  const bool control = length == 2 && lead == 0xc2 && static_cast<unsigned char>(text[1]) < 0xa0;
+  return continued && !control ? length : 0;
+}
+
+}  // namespace
+
+Error::Error(Parts parts) : std::runtime_error(one_line(parts)), parts_(std::move(parts)) {}
+
+Error system_error(std::string operation, std::string object, int error_number, std::string mend) {
+  return Error({.status = ExitStatus::kFailed,
+                .operation = std::move(operation),
+                .object = std::move(object),
+                .cause = std::generic_category().message(error_number),
+                .mend = std::move(mend)});
+}
+
+std::string_view severity_name(Severity severity) {
+  switch (severity) {
+    case Severity::kOk:
+      return "ok";
+    case Severity::kWarning:
+      return "warning";
+    case Severity::kProblem:
+      return "problem";
+  }
+  return "problem";
+}
+
+std::string format_diagnostic(const Diagnostic& diagnostic) {
+  std::string text;
+  if (!diagnostic.file.empty()) {
+    text += diagnostic.line > 0 ? fmt::format("{}:{}: ", diagnostic.file, diagnostic.line)
+                                : diagnostic.file + ": ";
+  }
+  if (!diagnostic.path.empty()) text += diagnostic.path + ": ";
+  text += diagnostic.message;
+  if (!diagnostic.mend.empty()) text += "\n       mend: " + diagnostic.mend;
+  return text;
+}
+
+DiagnosticsError::DiagnosticsError(std::vector<Diagnostic> diagnostics)
+    : std::runtime_error(format_diagnostic(diagnostics.front())),
+      diagnostics_(std::move(diagnostics)) {}
+
+ExitStatus DiagnosticsError::status() const {
+  auto found = std::find_if(diagnostics_.begin(), diagnostics_.end(),
+                            [](const Diagnostic& d) { return d.status == ExitStatus::kUsage; });
+  return found != diagnostics_.end() ? ExitStatus::kUsage : diagnostics_.front().status;
+}
+
+std::string quoted(std::string_view text) {
+  std::string out = "\"";
+  while (!text.empty()) {
+    const char c = text.front();
+    const std::size_t length = utf8_length(text);
+    if (c == '"' || c == '\\') {
+      out += '\\';
+      out += c;
+      text.remove_prefix(1);
+    } else if (c == '\n') {
+      out += "\\n";
+      text.remove_prefix(1);
+    } else if (c == '\t') {
+      out += "\\t";
+      text.remove_prefix(1);
+    } else if (length == 0 || static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+      text.remove_prefix(1);
+    } else {
+      out += text.substr(0, length);
+      text.remove_prefix(length);
+    }
+  }
+  return out + "\"";
+}
+
+}  // namespace vmrig
