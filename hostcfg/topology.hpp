@@ -1,0 +1,62 @@
+// The processors of a host as hwloc sees them; also what threads are bound through.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "hostcfg/base/bytes.hpp"
+#include "hostcfg/base/cpu_set.hpp"
+#include "hostcfg/facts.hpp"
+
+struct hwloc_topology;
+
+namespace vmrig {
+
+// Loading costs about a millisecond on a small host, so a process loads one and passes it
+// around. Move-only; not changed after it is made, so threads may share it.
+class Topology {
+ public:
+  // A NUMA node in the kernel's numbering. A node with memory only has the CPUs that it is
+  // local to, so CPU sets of two nodes can overlap.
+  struct Node {
+    int id = 0;
+    CpuSet cpus;
+    Bytes memory;
+  };
+
+  // Every online CPU of this host, those outside this process's cpuset too. Devices are left
+  // out, and no CPU is visited (hwloc's x86 component would run on every one, isolated or not).
+  // Throws vmrig::Error; also when HWLOC_XMLFILE, HWLOC_FSROOT or HWLOC_SYNTHETIC in the
+  // environment has hwloc describe another machine.
+  // Source: hwloc 2.9 hwloc_topology_load, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED.
+  static Topology of_this_host();
+
+  // Another machine: what `lstopo --of xml` printed there. Threads can still be bound by it.
+  static Topology from_xml(const std::string& xml);
+
+  // A made-up machine in hwloc's synthetic language: "numa:2 l3:1 core:4 pu:2".
+  static Topology from_description(const std::string& description);
+
+  // Online CPUs by id. `core`, `package` and `l3` count from 0 over the whole host; `node` is
+  // the kernel's number.
+  std::vector<CpuFacts> cpus() const;
+  std::vector<Node> nodes() const;
+
+  // Valid as long as this object; never to be modified.
+  hwloc_topology* handle() const { return topology_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(hwloc_topology* topology) const;
+  };
+  using Handle = std::unique_ptr<hwloc_topology, Destroy>;
+
+  explicit Topology(Handle topology) : topology_(std::move(topology)) {}
+  static Handle make_empty();
+  static Topology load(Handle topology, const std::string& source);
+
+  Handle topology_;
+};
+
+}  // namespace vmrig
