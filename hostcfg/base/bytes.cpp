@@ -27,27 +27,26 @@ Bytes parse_bytes(std::string_view text) {
   const char* end = text.data() + text.size();
   auto [rest, error] = std::from_chars(text.data(), end, number);
   if (error == std::errc::result_out_of_range) {
-    throw std::invalid_argument(fmt::format("{} is too large", quoted(text)));
+    throw std::invalid_argument(fmt::format("{} is too large", quote(text)));
   }
   if (error != std::errc{}) {
     throw std::invalid_argument(fmt::format(
-        "{} is not a size; write a whole number and a unit, such as \"8GiB\"", quoted(text)));
+        "{} is not a size; write a whole number and a unit, such as \"8GiB\"", quote(text)));
   }
   const std::string_view unit(rest, static_cast<std::size_t>(end - rest));
   for (const Unit& known : kUnits) {
     if (unit != known.name) continue;
     if (number > (std::numeric_limits<std::uint64_t>::max() >> known.shift)) {
-      throw std::invalid_argument(fmt::format("{} is too large", quoted(text)));
+      throw std::invalid_argument(fmt::format("{} is too large", quote(text)));
     }
     return {number << known.shift};
   }
   if (unit.empty()) {
-    throw std::invalid_argument(fmt::format(
-        "{} is ambiguous; add a unit: \"{}MiB\" or \"{}GiB\"", quoted(text), number, number));
+    throw std::invalid_argument(fmt::format("{} is ambiguous; add a unit: \"{}MiB\" or \"{}GiB\"",
+                                            quote(text), number, number));
   }
-  throw std::invalid_argument(
-      fmt::format("{} has the unknown unit {}; use B, KiB, MiB, GiB, TiB or PiB", quoted(text),
-                  quoted(unit)));
+  throw std::invalid_argument(fmt::format(
+      "{} has the unknown unit {}; use B, KiB, MiB, GiB, TiB or PiB", quote(text), quote(unit)));
 }
 
 std::string to_string(Bytes bytes) {

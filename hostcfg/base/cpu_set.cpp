@@ -13,7 +13,7 @@ namespace {
 
 [[noreturn]] void refuse(std::string_view cpulist) {
   throw std::invalid_argument(
-      fmt::format("{} is not a list of CPUs; write \"2\", \"2-5\" or \"2-5,8\"", quoted(cpulist)));
+      fmt::format("{} is not a list of CPUs; write \"2\", \"2-5\" or \"2-5,8\"", quote(cpulist)));
 }
 
 int parse_cpu(std::string_view text, std::string_view whole) {

@@ -25,7 +25,7 @@ class CpuSet {
   bool contains(int cpu) const;
   bool empty() const;
   std::size_t size() const;
-  int first() const;             // the lowest; -1 when empty
+  int first() const;              // the lowest; -1 when empty
   std::vector<int> cpus() const;  // ascending
   std::string to_string() const;  // "0-3,8"; empty when empty
 

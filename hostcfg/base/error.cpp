@@ -10,7 +10,7 @@ namespace {
 
 std::string one_line(const Error::Parts& parts) {
   std::string text = parts.operation;
-  if (!parts.object.empty()) text += (text.empty() ? "" : " ") + quoted(parts.object);
+  if (!parts.object.empty()) text += (text.empty() ? "" : " ") + quote(parts.object);
   if (!parts.cause.empty()) text += (text.empty() ? "" : ": ") + parts.cause;
   return text;
 }
@@ -24,9 +24,9 @@ std::size_t utf8_length(std::string_view text) {
                              : (lead & 0xf8) == 0xf0 ? 4
                                                      : 0;
   if (length == 0 || length > text.size()) return 0;
-  const bool continued = std::all_of(
-      text.begin() + 1, text.begin() + static_cast<std::ptrdiff_t>(length),
-      [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; });
+  const bool continued =
+      std::all_of(text.begin() + 1, text.begin() + static_cast<std::ptrdiff_t>(length),
+                  [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; });
   // C1 controls (U+0080 to U+009F) drive terminals too, and so are no text.
   const bool control = length == 2 && lead == 0xc2 && static_cast<unsigned char>(text[1]) < 0xa0;
   return continued && !control ? length : 0;
@@ -78,7 +78,7 @@ ExitStatus DiagnosticsError::status() const {
   return found != diagnostics_.end() ? ExitStatus::kUsage : diagnostics_.front().status;
 }
 
-std::string quoted(std::string_view text) {
+std::string quote(std::string_view text) {
   std::string out = "\"";
   while (!text.empty()) {
     const char c = text.front();

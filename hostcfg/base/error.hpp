@@ -78,6 +78,6 @@ class DiagnosticsError : public std::runtime_error {
 
 // `text` in double quotes, with control and non-UTF-8 bytes escaped, so that a hostile
 // name can't write to the user's terminal.
-std::string quoted(std::string_view text);
+std::string quote(std::string_view text);
 
 }  // namespace vmrig

@@ -41,7 +41,7 @@ PciAddress PciAddress::parse(std::string_view text) {
          read_field(left.substr(dot + 1), 1, 7, function);
   if (!good) {
     throw std::invalid_argument(
-        fmt::format("{} is not a PCI address; write \"0000:3b:10.1\"", quoted(text)));
+        fmt::format("{} is not a PCI address; write \"0000:3b:10.1\"", quote(text)));
   }
   return {domain, static_cast<std::uint8_t>(bus), static_cast<std::uint8_t>(device),
           static_cast<std::uint8_t>(function)};

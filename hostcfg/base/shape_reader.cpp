@@ -1,0 +1,297 @@
+#include "hostcfg/base/shape_reader.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "hostcfg/base/nearest.hpp"
+
+namespace vmrig {
+namespace {
+
+struct Report {
+  const JsonDocument* document;  // null where there is no file
+  std::vector<Diagnostic>& diagnostics;
+
+  void operator()(const std::string& path, std::string message, std::string mend = {}) const {
+    Diagnostic diagnostic{.path = path,
+                          .message = std::move(message),
+                          .mend = std::move(mend),
+                          .file = {},
+                          .line = 0};
+    if (document != nullptr) {
+      diagnostic.file = document->source(path);
+      if (diagnostic.file.empty()) {
+        diagnostic.file = document->file();
+        diagnostic.line = document->line(path);
+      }
+    }
+    diagnostics.push_back(std::move(diagnostic));
+  }
+};
+
+std::string short_value(const Json& value) {
+  if (value.is_string()) {
+    const std::string& text = value.get_ref<const std::string&>();
+    return text.size() <= 60 ? quote(text) : quote(text.substr(0, 57)) + "…";
+  }
+  if (value.is_object()) return "an object";
+  if (value.is_array()) return "a list";
+  return value.dump();
+}
+
+std::string_view kind_of(const Json& value) {
+  if (value.is_string()) return "a string";
+  if (value.is_object()) return "an object";
+  if (value.is_array()) return "a list";
+  if (value.is_boolean()) return "true or false";
+  if (value.is_null()) return "null";
+  return value.is_number_float() ? "a number with a fraction" : "a number";
+}
+
+std::string join(const std::vector<std::string_view>& names) {
+  std::string text;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (i > 0) text += i + 1 == names.size() ? " or " : ", ";
+    text += fmt::format("\"{}\"", names[i]);
+  }
+  return text;
+}
+
+class ReaderFields;
+
+class Reader : public Shape {
+ public:
+  Reader(const Json& value, std::string path, const Report& report)
+      : value_(value), path_(std::move(path)), report_(report) {}
+
+  void text(std::string& value, const TextRule& rule) override {
+    if (!value_.is_string()) return wrong_type("a string");
+    const std::string& given = value_.get_ref<const std::string&>();
+    if (given.find('\0') != std::string::npos) {
+      return report_(path_, "holds a NUL byte, which no argument of a program can");
+    }
+    if (given.size() < rule.min_length) return report_(path_, "is empty");
+    if (given.size() > rule.max_length) {
+      return report_(
+          path_, fmt::format("is {} bytes long, {} is the most", given.size(), rule.max_length));
+    }
+    if (rule.check) {
+      std::string why = rule.check(given);
+      if (!why.empty()) return report_(path_, fmt::format("{} {}", short_value(value_), why));
+    }
+    value = given;
+  }
+
+  void flag(bool& value) override {
+    if (!value_.is_boolean()) return wrong_type("true or false");
+    value = value_.get<bool>();
+  }
+
+  void integer(std::int64_t& value, const IntRule& rule) override {
+    if (!value_.is_number_integer()) {
+      return wrong_type(fmt::format("a whole number from {} to {}", rule.min, rule.max));
+    }
+    const bool huge = value_.is_number_unsigned() &&
+                      value_.get<std::uint64_t>() >
+                          static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+    if (huge || value_.get<std::int64_t>() < rule.min || value_.get<std::int64_t>() > rule.max) {
+      return report_(path_, fmt::format("{} is out of range; {} to {} is possible",
+                                        short_value(value_), rule.min, rule.max));
+    }
+    value = value_.get<std::int64_t>();
+  }
+
+  void size(Bytes& value, const SizeRule& rule) override {
+    if (value_.is_number()) {
+      return report_(path_, fmt::format("{0} is ambiguous; write a string with a unit, such as "
+                                        "\"{0}MiB\" or \"{0}GiB\"",
+                                        short_value(value_)));
+    }
+    if (!value_.is_string()) return wrong_type("a size such as \"8GiB\"");
+    try {
+      const Bytes given = parse_bytes(value_.get_ref<const std::string&>());
+      if (given < rule.min || given > rule.max) {
+        return report_(path_,
+                       fmt::format("{} is out of range; {} to {} is possible", short_value(value_),
+                                   to_string(rule.min), to_string(rule.max)));
+      }
+      if (given.value % rule.multiple.value != 0) {
+        return report_(path_, fmt::format("{} is no multiple of {}", short_value(value_),
+                                          to_string(rule.multiple)));
+      }
+      value = given;
+    } catch (const std::invalid_argument& refused) {
+      report_(path_, refused.what());
+    }
+  }
+
+  void choice(int& index, const std::vector<std::string_view>& names) override {
+    if (!value_.is_string()) return wrong_type(join(names));
+    const std::string& given = value_.get_ref<const std::string&>();
+    auto found = std::find(names.begin(), names.end(), given);
+    if (found == names.end()) {
+      return report_(path_, fmt::format("{} is not {}{}", short_value(value_), join(names),
+                                        did_you_mean(given, names)));
+    }
+    index = static_cast<int>(found - names.begin());
+  }
+
+  void object(const std::function<void(Fields&)>& members) override;
+
+  void list(std::size_t /*count*/, const ListRule& rule,
+            const std::function<void(std::size_t)>& resize,
+            const std::function<void(Shape&, std::size_t)>& element) override {
+    if (!value_.is_array()) return wrong_type("a list");
+    if (value_.size() < rule.min_count || value_.size() > rule.max_count) {
+      return report_(path_, fmt::format("has {} elements; {} to {} are possible", value_.size(),
+                                        rule.min_count, rule.max_count));
+    }
+    resize(value_.size());
+    for (std::size_t i = 0; i < value_.size(); ++i) {
+      Reader inner(value_[i], fmt::format("{}[{}]", path_, i), report_);
+      element(inner, i);
+    }
+  }
+
+  void any_of(int& which, const std::vector<Alternative>& alternatives) override {
+    std::vector<std::string> wanted;
+    for (std::size_t i = 0; i < alternatives.size(); ++i) {
+      if (matches(alternatives[i].type)) {
+        which = static_cast<int>(i);
+        return alternatives[i].visit(*this);
+      }
+      wanted.emplace_back(words_for(alternatives[i].type));
+    }
+    wrong_type(fmt::format("{}", fmt::join(wanted, " or ")));
+  }
+
+ private:
+  bool matches(Alternative::Type type) const {
+    switch (type) {
+      case Alternative::Type::kText:
+        return value_.is_string();
+      case Alternative::Type::kInteger:
+        return value_.is_number();
+      case Alternative::Type::kFlag:
+        return value_.is_boolean();
+      case Alternative::Type::kList:
+        return value_.is_array();
+      case Alternative::Type::kObject:
+        return value_.is_object();
+    }
+    return false;
+  }
+
+  static std::string_view words_for(Alternative::Type type) {
+    switch (type) {
+      case Alternative::Type::kText:
+        return "a string";
+      case Alternative::Type::kInteger:
+        return "a whole number";
+      case Alternative::Type::kFlag:
+        return "true or false";
+      case Alternative::Type::kList:
+        return "a list";
+      case Alternative::Type::kObject:
+        return "an object";
+    }
+    return "";
+  }
+
+  void wrong_type(std::string_view wanted) const {
+    const bool show = value_.is_string() || value_.is_number();
+    report_(path_, show ? fmt::format("{} is {}, {} is needed", short_value(value_),
+                                      kind_of(value_), wanted)
+                        : fmt::format("is {}, {} is needed", kind_of(value_), wanted));
+  }
+
+  const Json& value_;
+  std::string path_;
+  const Report& report_;
+};
+
+class ReaderFields : public Fields {
+ public:
+  ReaderFields(const Json& object, std::string path, const Report& report)
+      : object_(object), path_(std::move(path)), report_(report) {}
+
+  void member(std::string_view name, std::string_view /*doc*/, Need need, bool /*has_value*/,
+              const std::function<void(Shape&)>& visit_value) override {
+    known_.push_back(name);
+    auto found = object_.find(name);
+    if (found == object_.end()) {
+      if (need == Need::kRequired) report_(at(name), "is missing, and has no default");
+      return;
+    }
+    if (found->is_null() && need == Need::kOptional) return;
+    Reader reader(*found, at(name), report_);
+    visit_value(reader);
+  }
+
+  void not_built(std::string_view name, const Json& neutral) override {
+    auto found = object_.find(name);
+    if (found == object_.end()) return;
+    known_.push_back(name);
+    if (*found == neutral || found->is_null()) return;
+    report_(at(name), "is not built yet in this version of vmrig",
+            fmt::format("remove the key, or set it to {}", neutral.dump()));
+  }
+
+  void rule(const std::function<void(const Fault&)>& check) override {
+    check([this](std::string_view name, std::string message, std::string mend) {
+      report_(name.empty() ? path_ : at(name), std::move(message), std::move(mend));
+    });
+  }
+
+  void refuse_unknown_keys() const {
+    for (const auto& [key, value] : object_.items()) {
+      if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
+      report_(at(key), path_.empty()
+                           ? fmt::format("{}: unknown key{}", quote(key), did_you_mean(key, known_))
+                           : fmt::format("{}: unknown key in {}{}", quote(key), path_,
+                                         did_you_mean(key, known_)));
+    }
+  }
+
+ private:
+  std::string at(std::string_view name) const {
+    // A hostile key must not write to the terminal by way of the path.
+    const std::string shown = quote(name.substr(0, 80));
+    const std::string plain = shown.substr(1, shown.size() - 2);
+    return path_.empty() ? plain : path_ + "." + plain;
+  }
+
+  const Json& object_;
+  std::string path_;
+  const Report& report_;
+  std::vector<std::string_view> known_;
+};
+
+void Reader::object(const std::function<void(Fields&)>& members) {
+  if (!value_.is_object()) return wrong_type("an object");
+  ReaderFields fields(value_, path_, report_);
+  members(fields);
+  fields.refuse_unknown_keys();
+}
+
+}  // namespace
+
+void read_shape(const JsonDocument& document, const std::function<void(Shape&)>& visit_root,
+                std::vector<Diagnostic>& diagnostics) {
+  const Report report{&document, diagnostics};
+  Reader reader(document.root(), "", report);
+  visit_root(reader);
+}
+
+void read_shape(const Json& value, const std::string& path,
+                const std::function<void(Shape&)>& visit_value,
+                std::vector<Diagnostic>& diagnostics) {
+  const Report report{nullptr, diagnostics};
+  Reader reader(value, path, report);
+  visit_value(reader);
+}
+
+}  // namespace vmrig
