@@ -7,6 +7,8 @@
 #include <optional>
 #include <set>
 
+#include "hostcfg/base/bytes.hpp"
+
 namespace vmrig {
 namespace {
 

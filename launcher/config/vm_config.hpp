@@ -1,0 +1,141 @@
+// What the user asked for: one VM, with all defaults filled in.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "devices/disk.hpp"
+#include "devices/iothread.hpp"
+#include "devices/nic.hpp"
+#include "devices/serial.hpp"
+#include "hostcfg/base/bytes.hpp"
+#include "hostcfg/base/cpu_set.hpp"
+#include "hostcfg/base/shape.hpp"
+
+namespace vmrig {
+
+enum class Profile { kPlain, kNfv };
+enum class MachineType { kQ35, kPc };
+enum class AccelChoice { kAuto, kKvm, kTcg };
+enum class SmtPolicy { kUse, kEmulator, kIsolate };
+enum class HugepageSize { kNone, k2MiB, k1GiB };
+enum class MemoryBacking { kHugetlbfs, kMemfd };
+enum class RtcBase { kUtc, kLocaltime };
+enum class PitLostTicks { kDelay, kDiscard };
+enum class SupervisorExit { kKeep, kKill };
+
+std::vector<std::string_view> enum_names(Profile);
+std::vector<std::string_view> enum_names(MachineType);
+std::vector<std::string_view> enum_names(AccelChoice);
+std::vector<std::string_view> enum_names(SmtPolicy);
+std::vector<std::string_view> enum_names(HugepageSize);
+std::vector<std::string_view> enum_names(MemoryBacking);
+std::vector<std::string_view> enum_names(RtcBase);
+std::vector<std::string_view> enum_names(PitLostTicks);
+std::vector<std::string_view> enum_names(SupervisorExit);
+
+struct MachineConfig {
+  MachineType type = MachineType::kQ35;
+  AccelChoice accel = AccelChoice::kAuto;
+  int hotplug_ports = 4;  // spare pcie-root-ports on q35
+};
+
+struct BootConfig {
+  std::optional<std::string> kernel;
+  std::optional<std::string> initrd;
+  std::optional<std::string> cmdline;
+  std::vector<std::string> order;  // ids of disks and NICs
+};
+
+struct TopologyConfig {
+  int sockets = 1;
+  int cores = 1;
+  int threads = 1;
+};
+
+// Where threads may run: "none" (wherever the kernel likes), "auto" (vmrig chooses) or a list of
+// the user's own.
+struct Pinning {
+  enum class Mode { kNone, kAuto, kList };
+  Mode mode = Mode::kNone;
+  std::vector<std::string> cpulists;  // with kList: one a vCPU, or the emulator's only one
+};
+
+struct CpuConfig {
+  std::optional<std::string> model;  // host with KVM, max with TCG when not given
+  int vcpus = 1;
+  std::optional<int> max_vcpus;  // vcpus when not given
+  std::optional<TopologyConfig> topology;
+  Pinning pin;
+  Pinning emulator;
+  SmtPolicy smt = SmtPolicy::kUse;
+  bool exclusive = false;
+};
+
+struct MemoryConfig {
+  Bytes size;
+  std::optional<HugepageSize> hugepages;  // none, or by the nfv profile
+  MemoryBacking backing = MemoryBacking::kHugetlbfs;
+  bool prealloc = false;
+  bool lock = false;
+  bool merge = true;
+  Pinning::Mode node_mode = Pinning::Mode::kNone;  // kList: `node` is given
+  int node = -1;
+  std::optional<Bytes> max;
+  std::optional<int> slots;
+};
+
+struct ClockConfig {
+  RtcBase rtc = RtcBase::kUtc;
+  bool rtc_catchup = true;
+  bool hpet = false;
+  PitLostTicks pit_lost_ticks = PitLostTicks::kDelay;
+};
+
+struct PowerConfig {
+  bool s3 = false;
+  bool s4 = false;
+  std::optional<SupervisorExit> on_supervisor_exit;  // keep; run in the foreground: kill
+  int stop_timeout_s = 60;  // seconds from the powerdown request until the VM is ended by force
+};
+
+struct SecurityConfig {
+  bool sandbox = true;
+};
+
+struct VmConfig {
+  std::string name;
+  Profile profile = Profile::kPlain;
+  std::string qemu;  // path or name; empty: qemu-system-x86_64 in PATH
+  MachineConfig machine;
+  BootConfig boot;
+  CpuConfig cpu;
+  MemoryConfig memory;
+  std::vector<IothreadConfig> iothreads;
+  std::vector<DiskConfig> disks;
+  std::vector<NicConfig> nics;
+  std::vector<SerialConfig> serial;
+  bool rng = true;
+  bool latency = false;  // cpu_pm, kvm_hint_dedicated, host_cache_info
+  ClockConfig clock;
+  PowerConfig power;
+  SecurityConfig security;
+  std::vector<std::string> qemu_args;
+};
+
+// A config as the profile would have it, before any key of the user's.
+VmConfig defaults_for(Profile profile);
+
+// Names, docs, ranges and rules of all keys.
+void describe(Fields& fields, VmConfig& config);
+
+// The host paths that the config names, for the facts.
+std::vector<std::string> paths_of(const VmConfig& config);
+
+// Why `name` can't be a VM's name, in words; empty when it can. A VM's name is a folder's, so
+// that it is at most 64 letters, digits, '-', '_' and '.', and starts with a letter or digit.
+std::string why_bad_name(std::string_view name);
+
+}  // namespace vmrig

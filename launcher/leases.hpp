@@ -1,0 +1,24 @@
+// What a VM holds of the host as long as its QEMU lives. Plain data, kept in its state.json.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "hostcfg/base/cpu_set.hpp"
+#include "hostcfg/base/json.hpp"
+
+namespace vmrig {
+
+struct Lease {
+  std::string vm;
+  CpuSet exclusive_cpus;                   // nobody else may pin there
+  CpuSet shared_cpus;                      // pinned there, others may be too
+  std::vector<std::string> written_disks;  // canonical paths open for writing
+  std::vector<std::string> read_disks;     // open read-only
+  std::vector<std::string> macs;
+};
+
+Json to_json(const Lease& lease);
+Lease lease_from_json(const Json& json);  // throws vmrig::Error
+
+}  // namespace vmrig

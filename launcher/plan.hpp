@@ -1,0 +1,77 @@
+// Everything that is decided about a VM before anything happens: a pure function of the
+// config, the host's facts, QEMU's abilities and what other VMs hold.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "devices/description.hpp"
+#include "hostcfg/base/cpu_set.hpp"
+#include "hostcfg/base/error.hpp"
+#include "hostcfg/facts.hpp"
+#include "launcher/config/vm_config.hpp"
+#include "launcher/leases.hpp"
+#include "qmp/caps.hpp"
+
+namespace vmrig {
+
+enum class Accel { kKvm, kTcg };
+
+// Words of QEMU's command line that belong together ("-device", "{…}"), and the config path (or
+// the rule) that they come from.
+struct QemuArgument {
+  std::vector<std::string> words;
+  std::string origin;
+};
+
+// An fd that QEMU inherits at this number.
+struct ChildFd {
+  int number = -1;
+  FdSource source;
+};
+
+inline constexpr int kFirstChildFd = 10;  // QMP add-fd refuses 0 to 2; the rest is kept free
+inline constexpr const char* kMonitorSocketName = "monitor.sock";
+
+struct ThreadPlacement {
+  std::vector<CpuSet> vcpus;  // by vCPU index, to max_vcpus; an empty set is not pinned
+  CpuSet emulator;            // empty: not pinned
+  std::map<std::string, CpuSet> iothreads;  // by id; those that are pinned
+  std::optional<int> node;                  // NUMA node of the memory, when it is bound
+  std::vector<std::string> reasons;         // why this node, these CPUs
+  std::vector<std::string> passed_over;     // what was not taken, and why
+};
+
+struct Plan {
+  VmConfig config;
+  std::string qemu;  // path of the binary
+  qmp::QemuCaps::Version qemu_version;
+  Accel accel = Accel::kTcg;
+  std::string accel_reason;
+  HugepageSize hugepages = HugepageSize::kNone;
+  ThreadPlacement placement;
+  Lease claim;  // what this VM will hold while its QEMU lives
+  std::vector<QemuArgument> arguments;
+  std::vector<ChildFd> fds;
+  std::vector<Diagnostic> preflight;  // findings: ok, warning, problem
+
+  // argv as executed, qemu first.
+  std::vector<std::string> argv() const;
+  std::vector<Diagnostic> problems() const;
+  // Throws DiagnosticsError when there are problems.
+  void require_good() const;
+};
+
+struct PlanInput {
+  const VmConfig& config;
+  const HostFacts& facts;
+  const qmp::QemuCaps& caps;
+  std::string qemu;           // path of the binary that the caps are of
+  std::vector<Lease> leases;  // of the other VMs
+};
+
+Plan make_plan(const PlanInput& input);
+
+}  // namespace vmrig
