@@ -1,0 +1,42 @@
+# The Debian packages that building, running and testing need; sourced after common.sh.
+
+packages_build=(g++ cmake ninja-build pkg-config ccache libboost1.81-dev nlohmann-json3-dev
+  libfmt-dev libcli11-dev libhwloc-dev libnl-3-dev libnl-route-3-dev libcap-ng-dev doctest-dev)
+packages_run=(qemu-system-x86 qemu-utils)
+packages_guest=(cpio xz-utils util-linux)
+# clang tools are pinned by name: another version formats and warns differently.
+clang_format=clang-format-14
+clang_tidy=clang-tidy-19
+packages_test=(git "$clang_format" "$clang_tidy" python3 python3-jsonschema procps util-linux)
+
+# install_packages SET...: SET is build, run, guest or test. Installs by apt what dpkg does
+# not have; touches apt only when something is missing.
+install_packages() {
+  local set missing=() package
+  for set in "$@"; do
+    local -n list="packages_$set"
+    for package in "${list[@]}"; do
+      # shellcheck disable=SC2016  # dpkg-query's own variable
+      [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+        missing+=("$package")
+    done
+  done
+  if [ ${#missing[@]} = 0 ]; then
+    say "packages: all there ($*)"
+    return 0
+  fi
+  [ "$(id -u)" = 0 ] ||
+    die "packages are missing: ${missing[*]}" "sudo apt-get install --no-install-recommends ${missing[*]}"
+  say "packages: installing ${missing[*]}"
+  with_lock "$repo/build/.apt.lock" install_missing "${missing[@]}" ||
+    die "apt could not install ${missing[*]}" "apt-get update, then look at apt's message above"
+}
+
+# Lists may be absent (a fresh container) or older than the mirror: update, then retry.
+install_missing() {
+  if [ -n "$(apt_candidate "$1")" ] &&
+    apt_get -qq install --no-install-recommends "$@" >/dev/null 2>&1; then
+    return 0
+  fi
+  apt_get -qq update && apt_get -qq install --no-install-recommends "$@" >/dev/null
+}
