@@ -1,0 +1,55 @@
+// A process by pid and start time, watched and signalled by its pidfd.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "hostcfg/base/fd.hpp"
+#include "qmp/deadline.hpp"
+
+namespace vmrig {
+
+// A pid alone is reused by the kernel; with the start time it names one process of this boot.
+struct ProcessIdentity {
+  pid_t pid = -1;
+  std::uint64_t start_time = 0;  // clock ticks since boot; field 22 of /proc/PID/stat
+  bool operator==(const ProcessIdentity&) const = default;
+};
+
+// The process with that pid now; nullopt when there is none or it is a zombie.
+// Source: proc(5), /proc/PID/stat.
+std::optional<ProcessIdentity> identify_process(pid_t pid);
+
+// A zombie is not alive, though its pid and start time still match.
+bool is_alive(const ProcessIdentity& process);
+
+// A pidfd of exactly that process, close-on-exec; empty when it is gone. Throws vmrig::Error when
+// the kernel refuses (no fds left).
+Fd open_pidfd(const ProcessIdentity& process);
+
+// Signals through the pidfd; false when the process is gone. Throws vmrig::Error when not allowed.
+bool send_signal(int pidfd, int signal_number);
+
+// Blocks until the process ends; false at the deadline. Works for processes that are not children.
+bool wait_for_exit(int pidfd, qmp::Deadline deadline);
+
+// How a child ended.
+struct ExitReport {
+  int status = 0;  // exit status, when signal_number is 0
+  int signal_number = 0;
+  bool clean() const { return status == 0 && signal_number == 0; }
+};
+
+std::string to_string(const ExitReport& report);  // "exit status 1", "signal 11 (SIGSEGV)"
+
+// Collects a child that has ended, so that no zombie stays; nullopt when it still runs, or is no
+// child of this process (an adopted QEMU: ECHILD). The only place that waits for QEMU.
+std::optional<ExitReport> reap(int pidfd);
+
+// Random text that the kernel makes anew at each boot.
+std::string read_boot_id();
+
+}  // namespace vmrig

@@ -1,0 +1,53 @@
+// From a plan to a running, pinned guest.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hostcfg/topology.hpp"
+#include "launcher/exit_watch.hpp"
+#include "launcher/plan.hpp"
+#include "launcher/spawn.hpp"
+#include "launcher/state_dir.hpp"
+#include "qmp/client.hpp"
+
+namespace vmrig {
+
+struct LaunchRequest {
+  Plan plan;
+  VmFolder folder;                   // claimed
+  std::optional<Topology> topology;  // for pinning; read when needed and not given
+};
+
+struct LaunchOptions {
+  enum class First { kContinue, kStayPaused };
+  SpawnRequest::ParentDeath parent_death = SpawnRequest::ParentDeath::kSurvive;
+  First first = First::kContinue;
+  std::chrono::milliseconds timeout{30'000};  // from the start until the guest runs
+  // Called right after QEMU was started, to do work while it initialises; may be empty.
+  std::function<void(const Child&)> meanwhile;
+};
+
+// A QEMU that is this process's child, with the only connection to its monitor.
+struct Session {
+  Child child;
+  std::unique_ptr<ExitWatch> exit;
+  std::unique_ptr<qmp::Client> monitor;
+  std::vector<VmThread> threads;
+  std::vector<std::string> serial_sockets;
+  std::vector<Fd> serials;  // connected, in the order of serial_sockets
+};
+
+// Starts QEMU stopped, negotiates, pins every vCPU and iothread, connects the serial ports,
+// continues. Throws vmrig::Error with QEMU's own words when it ends or refuses, at once; when it
+// hangs, at the timeout. QEMU is gone then, and reaped.
+boost::asio::awaitable<Session> launch(boost::asio::io_context& context,
+                                       const LaunchRequest& request, LaunchOptions options);
+
+}  // namespace vmrig

@@ -1,0 +1,130 @@
+// The folder in which all VMs of one user stand, and the folder of one VM.
+#pragma once
+
+#include <sys/types.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hostcfg/base/fd.hpp"
+#include "launcher/leases.hpp"
+#include "launcher/vm_state.hpp"
+#include "qmp/deadline.hpp"
+
+namespace vmrig {
+
+inline constexpr const char* kQmpSocketName = "qmp.sock";
+inline constexpr const char* kConsoleSocketName = "console.sock";
+inline constexpr const char* kQemuLogName = "qemu.log";
+inline constexpr const char* kVmrigLogName = "vmrig.log";
+
+// /run/vmrig for root, $XDG_RUNTIME_DIR/vmrig otherwise. Throws vmrig::Error (kUsage) with the mend
+// when `xdg_runtime_dir` is empty or no absolute path.
+std::string default_state_folder(uid_t uid, const std::string& xdg_runtime_dir);
+
+// What a VM is, seen from outside.
+enum class VmCondition {
+  kStarting,
+  kRunning,
+  kPaused,
+  kStopping,
+  kCrashed,   // ended badly; kept for `list` and `logs`, replaced by the next start of that name
+  kOrphaned,  // QEMU lives, its supervisor does not
+  kStale,     // both are gone without a word; removed by the next start of any VM
+};
+std::string_view condition_name(VmCondition condition);
+
+struct VmEntry {
+  std::string name;
+  VmCondition condition = VmCondition::kStale;
+  std::optional<VmState> state;  // none when it could not be read; `problem` says why
+  std::string problem;
+  bool supervisor_alive = false;
+  bool qemu_alive = false;
+  bool living() const { return supervisor_alive || qemu_alive; }
+};
+
+// NAME/ below the state folder, opened. Move-only. With the lock held (claim), it is the
+// supervisor's: nobody else may start that name as long as the object lives.
+class VmFolder {
+ public:
+  const std::string& name() const { return name_; }
+  const std::string& path() const { return path_; }
+  std::string path_of(std::string_view file) const { return path_ + "/" + std::string(file); }
+  bool is_claimed() const { return static_cast<bool>(lock_); }
+
+  // A listening socket of that name, mode 0600, close-on-exec, non-blocking; an old one is
+  // replaced. Works for paths of any length. Throws vmrig::Error.
+  Fd listen(const std::string& name, int backlog) const;
+  // A connected socket, close-on-exec, non-blocking. Throws qmp::Error: closed, timeout.
+  Fd connect(const std::string& name, qmp::Deadline deadline) const;
+  // Opens a log for append (made with mode 0600), no symlink followed. Throws vmrig::Error.
+  Fd open_log(const char* name) const;
+  // What a log holds from `offset` on, at most its last `limit` bytes; empty when there is none.
+  std::string read_log(const char* name, std::uint64_t offset, std::size_t limit) const;
+
+  VmState read_state() const;                    // throws vmrig::Error
+  void write_state(const VmState& state) const;  // atomically, 0600
+  // Deletes the folder with all that it holds; open fds stay usable. Throws vmrig::Error.
+  void remove();
+
+ private:
+  friend class StateRoot;
+  VmFolder(std::string name, std::string path, std::string root_path, Fd folder);
+  std::string socket_path(const std::string& name) const;
+
+  std::string name_;
+  std::string path_;
+  std::string root_path_;
+  Fd folder_;
+  Fd lock_;
+};
+
+class StateRoot {
+ public:
+  // Held around facts, plan and claim, so that two starts don't choose the same CPUs.
+  class Lock {
+   private:
+    friend class StateRoot;
+    explicit Lock(Fd fd) : fd_(std::move(fd)) {}
+    Fd fd_;
+  };
+
+  // Makes the folder (0700) unless it is there. Throws vmrig::Error when it is a symlink, another
+  // user's, or open to others.
+  static StateRoot open(const std::string& path);
+  // nullopt when there is no such folder; for commands that only read.
+  static std::optional<StateRoot> open_existing(const std::string& path);
+
+  const std::string& path() const { return path_; }
+
+  // Blocks until no other process holds it.
+  Lock lock() const;
+
+  std::vector<VmEntry> list() const;  // by name
+  std::optional<VmEntry> find(const std::string& name) const;
+  // The folder without claiming it. Throws vmrig::Error (kNoSuchVm), naming the VMs there are.
+  VmFolder folder(const std::string& name) const;
+  // What VMs hold whose QEMU or supervisor lives.
+  std::vector<Lease> leases() const;
+
+  // Makes NAME/ for `state.name`, takes its lock and writes `state` (supervisor and boot id are
+  // filled in: this process). Replaces what a dead VM of that name left. Throws vmrig::Error:
+  // kBusy naming the pid and the mend when that VM lives.
+  VmFolder claim(const Lock& lock, VmState state);
+
+  // Removes the folders of VMs that are kStale; returns their names.
+  std::vector<std::string> clean(const Lock& lock);
+
+ private:
+  StateRoot(std::string path, Fd folder) : path_(std::move(path)), folder_(std::move(folder)) {}
+  std::optional<VmFolder> open_folder(const std::string& name) const;
+  VmEntry examine(const VmFolder& folder) const;
+
+  std::string path_;
+  Fd folder_;
+};
+
+}  // namespace vmrig

@@ -1,0 +1,41 @@
+// Starts a VM and stays with it until it ends.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "hostcfg/base/error.hpp"
+#include "launcher/session.hpp"
+#include "launcher/vm_state.hpp"
+#include "qmp/deadline.hpp"
+
+namespace vmrig {
+
+// The state with which a VM is claimed: all that the plan says, nothing of the start yet.
+enum class RunMode { kForeground, kDetached };
+VmState initial_state(const Plan& plan, RunMode mode);
+
+struct SuperviseOptions {
+  RunMode mode = RunMode::kForeground;
+  // Called once, when the guest runs, is pinned, its sockets serve and `wait_for_text` was
+  // printed; `state` is what state.json says.
+  std::function<void(const VmState& state)> on_running;
+  std::string wait_for_text;  // on the console; empty: don't wait
+  qmp::Deadline wait_deadline = qmp::kNoDeadline;
+};
+
+struct VmOutcome {
+  enum class Kind { kPoweredOff, kStopped, kCrashed, kPanicked, kKilled };
+  Kind kind = Kind::kPoweredOff;
+  std::string reason;  // for the user: "guest powered off", "QEMU ended by signal 11 (SIGSEGV)"
+  ExitStatus status() const;
+};
+
+// Launches, serves qmp.sock and console.sock, and returns when the VM has ended and its folder is
+// gone (kept after a bad end when detached). Takes SIGTERM, SIGINT (first: powerdown ladder;
+// second: now) and SIGHUP for the time of the call; as PID 1 reaps orphans. Throws vmrig::Error
+// when the VM does not come to run, kTimeUp when wait_for_text was not printed in time (the VM is
+// ended then); nothing is left over.
+VmOutcome supervise(LaunchRequest request, SuperviseOptions options);
+
+}  // namespace vmrig
