@@ -1,0 +1,242 @@
+#include "launcher/show_plan.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <vector>
+
+#include "hostcfg/base/error.hpp"
+#include "hostcfg/base/shape_writer.hpp"
+
+namespace vmrig {
+namespace {
+
+constexpr std::size_t kLabelColumns = 15;  // "  passed over  "
+
+std::string_view accel_name(Accel accel) { return accel == Accel::kKvm ? "kvm" : "tcg"; }
+
+Bytes page_size(HugepageSize size) {
+  return size == HugepageSize::k1GiB ? Bytes::gib(1) : Bytes::mib(2);
+}
+
+std::string join(const std::vector<std::string>& parts, std::string_view separator) {
+  std::string out;
+  for (const std::string& part : parts) {
+    if (!out.empty()) out += separator;
+    out += part;
+  }
+  return out;
+}
+
+// Rows of a label and a text that is wrapped beside it.
+class Rows {
+ public:
+  explicit Rows(const PlanView& view) : view_(view) {}
+
+  void line(const std::string& text) { out_ += text + '\n'; }
+  void row(const std::string& label, const std::string& text, Style style = Style::kPlain) {
+    std::string padded = label;
+    const std::size_t used = columns_of(label);
+    padded += used < kLabelColumns ? std::string(kLabelColumns - used, ' ') : "  ";
+    out_ += styled(padded, style, view_.colour) +
+            wrapped(text, view_.columns, std::max(kLabelColumns, columns_of(padded))) + '\n';
+  }
+  std::string take() { return std::move(out_); }
+
+ private:
+  const PlanView& view_;
+  std::string out_;
+};
+
+std::string version_text(const qmp::QemuCaps::Version& version) {
+  return fmt::format("{}.{}.{}", version.major, version.minor, version.micro);
+}
+
+std::string node_text(const Plan& plan, const PlanView& view) {
+  const std::optional<int> node = plan.placement.node;
+  if (!node) return view.host_nodes > 1 ? fmt::format("any of {} nodes", view.host_nodes) : "";
+  return view.host_nodes > 0 ? fmt::format("node {} of {}", *node, view.host_nodes)
+                             : fmt::format("node {}", *node);
+}
+
+std::string head(const Plan& plan, const PlanView& view) {
+  std::string accel(accel_name(plan.accel));
+  if (!plan.accel_reason.empty()) accel += fmt::format(" ({})", printable(plan.accel_reason));
+  std::string text = styled(printable(plan.config.name), Style::kBold, view.colour);
+  const std::string node = node_text(plan, view);
+  if (!node.empty()) text += "   " + node;
+  text += fmt::format("   {}, {}   QEMU {}", name_of(plan.config.machine.type), accel,
+                      version_text(plan.qemu_version));
+  return text;
+}
+
+std::string vcpus_text(const Plan& plan) {
+  const ThreadPlacement& placement = plan.placement;
+  const auto present = static_cast<std::size_t>(plan.config.cpu.vcpus);
+  std::vector<std::string> parts;
+  std::size_t pinned = 0;
+  for (std::size_t i = 0; i < placement.vcpus.size() && i < present; ++i) {
+    const CpuSet& cpus = placement.vcpus[i];
+    if (!cpus.empty()) ++pinned;
+    parts.push_back(fmt::format("{}>{}", i, cpus.empty() ? "any" : cpus.to_string()));
+  }
+  std::string text = pinned == 0 ? fmt::format("{}, not pinned", present) : join(parts, " ");
+  const int max_vcpus = plan.config.cpu.max_vcpus.value_or(plan.config.cpu.vcpus);
+  if (max_vcpus > plan.config.cpu.vcpus) text += fmt::format("    up to {}", max_vcpus);
+  text += placement.emulator.empty()
+              ? "    emulator not pinned"
+              : fmt::format("    emulator {}", placement.emulator.to_string());
+  for (const auto& [id, cpus] : placement.iothreads) {
+    text += fmt::format("    {} {}", printable(id), cpus.empty() ? "any" : cpus.to_string());
+  }
+  return text;
+}
+
+std::string memory_text(const Plan& plan) {
+  const MemoryConfig& memory = plan.config.memory;
+  std::string text = to_string(memory.size);
+  if (plan.hugepages != HugepageSize::kNone) {
+    const Bytes page = page_size(plan.hugepages);
+    text += fmt::format(" = {} x {}", memory.size.value / page.value, to_string(page));
+  } else {
+    text += ", ordinary pages";
+  }
+  if (plan.placement.node) text += fmt::format(", bound to node {}", *plan.placement.node);
+  if (memory.prealloc) text += ", preallocated";
+  if (memory.lock) text += ", locked";
+  text += memory.merge ? ", may be merged" : ", not merged";
+  if (memory.max) text += fmt::format(", up to {}", to_string(*memory.max));
+  return text;
+}
+
+std::string disk_text(const DiskConfig& disk) {
+  std::string text = fmt::format("{} {} {}, cache {}", printable(disk.id), quote(disk.path),
+                                 name_of(effective_format(disk)), name_of(disk.cache));
+  if (disk.readonly) text += ", read-only";
+  if (disk.iothread) text += fmt::format(", {}", printable(*disk.iothread));
+  return text;
+}
+
+std::string nic_text(const NicConfig& nic) {
+  std::string text =
+      fmt::format("{} {}, {}", printable(nic.id), name_of(nic.type), name_of(nic.model));
+  for (const std::string& forward : nic.forward) {
+    text += fmt::format(", forward {}", printable(forward));
+  }
+  return text;
+}
+
+std::string preflight_counts(const std::vector<Diagnostic>& findings) {
+  const auto count = [&](Severity severity) {
+    return std::count_if(findings.begin(), findings.end(),
+                         [&](const Diagnostic& d) { return d.severity == severity; });
+  };
+  std::vector<std::string> parts = {fmt::format("{} ok", count(Severity::kOk))};
+  const auto warnings = count(Severity::kWarning);
+  const auto problems = count(Severity::kProblem);
+  if (warnings > 0) parts.push_back(fmt::format("{} warning{}", warnings, warnings > 1 ? "s" : ""));
+  if (problems > 0) parts.push_back(fmt::format("{} problem{}", problems, problems > 1 ? "s" : ""));
+  return join(parts, ", ");
+}
+
+void show_findings(const Plan& plan, Rows& rows) {
+  rows.row("preflight", preflight_counts(plan.preflight), Style::kBold);
+  for (const Severity severity : {Severity::kProblem, Severity::kWarning}) {
+    for (const Diagnostic& finding : plan.preflight) {
+      if (finding.severity != severity) continue;
+      const std::string path = finding.path.empty() ? "" : printable(finding.path) + ": ";
+      rows.row(fmt::format("  {}", severity_name(severity)), path + printable(finding.message),
+               severity == Severity::kProblem ? Style::kProblem : Style::kWarning);
+      // Not wrapped: a command is there to be copied.
+      if (!finding.mend.empty()) {
+        rows.line(std::string(kLabelColumns, ' ') + "mend: " + printable(finding.mend));
+      }
+    }
+  }
+}
+
+std::size_t word_count(const Plan& plan) { return plan.argv().size() - 1; }
+
+std::vector<std::string> escaped(const std::vector<std::string>& texts) {
+  std::vector<std::string> out;
+  out.reserve(texts.size());
+  for (const std::string& text : texts) out.push_back(printable(text));
+  return out;
+}
+
+Json finding_json(const Diagnostic& finding) {
+  Json out = {{"severity", severity_name(finding.severity)}, {"message", finding.message}};
+  if (!finding.path.empty()) out["path"] = finding.path;
+  if (!finding.mend.empty()) out["mend"] = finding.mend;
+  if (finding.severity == Severity::kProblem) out["status"] = static_cast<int>(finding.status);
+  return out;
+}
+
+Json placement_json(const ThreadPlacement& placement) {
+  Json vcpus = Json::array();
+  for (const CpuSet& cpus : placement.vcpus) vcpus.push_back(cpus.to_string());
+  Json iothreads = Json::object();
+  for (const auto& [id, cpus] : placement.iothreads) iothreads[id] = cpus.to_string();
+  return {{"vcpus", std::move(vcpus)},
+          {"emulator", placement.emulator.to_string()},
+          {"iothreads", std::move(iothreads)},
+          {"node", placement.node ? Json(*placement.node) : Json(nullptr)},
+          {"reasons", placement.reasons},
+          {"passed_over", placement.passed_over}};
+}
+
+}  // namespace
+
+std::string show_plan(const Plan& plan, const PlanView& view) {
+  Rows rows(view);
+  rows.line(head(plan, view));
+  const ThreadPlacement& placement = plan.placement;
+  if (!placement.reasons.empty()) {
+    rows.row(placement.node ? fmt::format("  why node {}", *placement.node) : "  why",
+             join(escaped(placement.reasons), "; "));
+  }
+  rows.row("  vCPUs", vcpus_text(plan));
+  rows.row("  memory", memory_text(plan));
+  for (const DiskConfig& disk : plan.config.disks) {
+    rows.row(&disk == &plan.config.disks.front() ? "  disks" : "", disk_text(disk));
+  }
+  for (const NicConfig& nic : plan.config.nics) {
+    rows.row(&nic == &plan.config.nics.front() ? "  nics" : "", nic_text(nic));
+  }
+  if (!placement.passed_over.empty()) {
+    rows.row("  passed over", join(escaped(placement.passed_over), ", "));
+  }
+  show_findings(plan, rows);
+  rows.row(
+      "command",
+      fmt::format("{}, {} arguments (--argv prints them)", printable(plan.qemu), word_count(plan)),
+      Style::kBold);
+  return rows.take();
+}
+
+Json to_json(const Plan& plan) {
+  Json arguments = Json::array();
+  for (const QemuArgument& argument : plan.arguments) {
+    arguments.push_back({{"words", argument.words}, {"origin", argument.origin}});
+  }
+  Json fds = Json::array();
+  for (const ChildFd& fd : plan.fds) {
+    fds.push_back({{"number", fd.number}, {"kind", "listening socket"}, {"name", fd.source.name}});
+  }
+  Json preflight = Json::array();
+  for (const Diagnostic& finding : plan.preflight) preflight.push_back(finding_json(finding));
+  VmConfig config = plan.config;  // the writer visits by reference and changes nothing
+  return {{"config", write_shape([&](Shape& shape) { visit(shape, config); })},
+          {"qemu", {{"path", plan.qemu}, {"version", version_text(plan.qemu_version)}}},
+          {"accel", {{"name", accel_name(plan.accel)}, {"reason", plan.accel_reason}}},
+          {"hugepages", name_of(plan.hugepages)},
+          {"placement", placement_json(plan.placement)},
+          {"arguments", std::move(arguments)},
+          {"fds", std::move(fds)},
+          {"preflight", std::move(preflight)},
+          {"claim", to_json(plan.claim)}};
+}
+
+}  // namespace vmrig
