@@ -10,8 +10,13 @@ namespace {
 
 std::string one_line(const Error::Parts& parts) {
   std::string text = parts.operation;
-  if (!parts.object.empty()) text += (text.empty() ? "" : " ") + quote(parts.object);
-  if (!parts.cause.empty()) text += (text.empty() ? "" : ": ") + parts.cause;
+  // Not by operator+, in which g++ 12 sees an overlapping copy at -O3 (GCC bug 105651).
+  const auto append = [&text](std::string_view separator, std::string_view part) {
+    if (!text.empty()) text += separator;
+    text += part;
+  };
+  if (!parts.object.empty()) append(" ", quote(parts.object));
+  if (!parts.cause.empty()) append(": ", parts.cause);
   return text;
 }
 

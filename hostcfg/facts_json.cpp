@@ -1,0 +1,320 @@
+// HostFacts to JSON and back. What stands at its default in a device (no driver, no VF) is
+// left out; every other key has to be there.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <stdexcept>
+#include <utility>
+
+#include "hostcfg/base/error.hpp"
+#include "hostcfg/facts.hpp"
+#include "hostcfg/facts_reader.hpp"
+
+namespace vmrig {
+namespace {
+
+constexpr int kMaxNode = 4095;      // linux NODES_SHIFT is 10 on x86-64, 12 at most
+constexpr int kMaxIndex = 1 << 20;  // cores, packages, caches, IOMMU groups
+constexpr int kMaxVfs = 65535;      // a 16-bit field in PCIe's SR-IOV capability
+constexpr int kMaxInt = std::numeric_limits<int>::max();
+constexpr std::uint64_t kMaxPages = std::uint64_t{1} << 52;
+constexpr std::uint64_t kMaxCount = std::numeric_limits<std::int64_t>::max();
+
+constexpr std::array<std::string_view, 7> kNetKinds = {"physical", "bridge",   "tap",    "macvtap",
+                                                       "wireless", "loopback", "virtual"};
+
+// The kernel's names are bytes. What is not UTF-8 becomes U+FFFD here, because JSON can't hold it.
+Json text(const std::string& bytes) {
+  const bool ascii = std::all_of(bytes.begin(), bytes.end(),
+                                 [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+  if (ascii) return bytes;
+  return Json::parse(Json(bytes).dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+// ---- to JSON ----
+
+Json to_json(const CpuFacts& cpu) {
+  return {{"id", cpu.id},
+          {"core", cpu.core},
+          {"package", cpu.package},
+          {"node", cpu.node},
+          {"l3", cpu.l3}};
+}
+
+Json to_json(const NumaNode& node) {
+  Json pools = Json::array();
+  for (const HugepagePool& pool : node.hugepages) {
+    pools.push_back(
+        {{"page_size", to_string(pool.page_size)}, {"total", pool.total}, {"free", pool.free}});
+  }
+  Json distances = Json::object();
+  for (const auto& [to, distance] : node.distances) distances[std::to_string(to)] = distance;
+  return {{"id", node.id},
+          {"cpus", node.cpus.to_string()},
+          {"memory_total", to_string(node.memory_total)},
+          {"memory_free", to_string(node.memory_free)},
+          {"hugepages", std::move(pools)},
+          {"distances", std::move(distances)}};
+}
+
+Json to_json(const PciDeviceFacts& device) {
+  Json json = {{"address", device.address.to_string()},
+               {"vendor", fmt::format("{:04x}", device.vendor)},
+               {"device", fmt::format("{:04x}", device.device)},
+               {"class", fmt::format("{:06x}", device.class_code)}};
+  if (!device.driver.empty()) json["driver"] = text(device.driver);
+  if (device.numa_node >= 0) json["numa_node"] = device.numa_node;
+  if (device.iommu_group >= 0) json["iommu_group"] = device.iommu_group;
+  if (device.physical_function) {
+    json["physical_function"] = device.physical_function->to_string();
+  }
+  if (device.vf_index >= 0) json["vf_index"] = device.vf_index;
+  if (device.total_vfs > 0) json["total_vfs"] = device.total_vfs;
+  if (device.num_vfs > 0) json["num_vfs"] = device.num_vfs;
+  for (const std::string& name : device.net_devices) json["net_devices"].push_back(text(name));
+  return json;
+}
+
+Json to_json(const NetDeviceFacts& device) {
+  Json json = {{"name", text(device.name)}, {"index", device.index}, {"mac", text(device.mac)},
+               {"mtu", device.mtu},         {"up", device.up},       {"carrier", device.carrier},
+               {"kind", text(device.kind)}};
+  if (device.pci) json["pci"] = device.pci->to_string();
+  if (device.numa_node >= 0) json["numa_node"] = device.numa_node;
+  if (!device.master.empty()) json["master"] = text(device.master);
+  return json;
+}
+
+// ---- from JSON ----
+
+CpuFacts read_cpu(FactsReader reader) {
+  CpuFacts cpu;
+  cpu.id = reader.integer("id", 0, CpuSet::kMaxCpus - 1);
+  cpu.core = reader.integer("core", -1, kMaxIndex);
+  cpu.package = reader.integer("package", -1, kMaxIndex);
+  cpu.node = reader.integer("node", -1, kMaxNode);
+  cpu.l3 = reader.integer("l3", -1, kMaxIndex);
+  reader.finish();
+  return cpu;
+}
+
+HugepagePool read_pool(FactsReader reader) {
+  HugepagePool pool;
+  pool.page_size = reader.bytes("page_size");
+  pool.total = reader.count("total", kMaxPages);
+  pool.free = reader.count("free", kMaxPages);
+  if (pool.page_size.value == 0) reader.refuse("page_size", "a page has a size");
+  if (pool.free > pool.total) reader.refuse("free", "more pages are free than there are");
+  reader.finish();
+  return pool;
+}
+
+NumaNode read_node(FactsReader reader) {
+  NumaNode node;
+  node.id = reader.integer("id", 0, kMaxNode);
+  node.cpus = reader.cpus("cpus");
+  node.memory_total = reader.bytes("memory_total");
+  node.memory_free = reader.bytes("memory_free");
+  if (node.memory_free > node.memory_total) {
+    reader.refuse("memory_free", "more memory is free than there is");
+  }
+  for (FactsReader& pool : reader.array("hugepages")) {
+    node.hugepages.push_back(read_pool(std::move(pool)));
+  }
+  node.distances = reader.distances("distances", kMaxNode);
+  reader.finish();
+  return node;
+}
+
+PciDeviceFacts read_pci(FactsReader reader) {
+  PciDeviceFacts device;
+  device.address = reader.pci_address("address");
+  device.vendor = static_cast<std::uint16_t>(reader.hexadecimal("vendor", 4));
+  device.device = static_cast<std::uint16_t>(reader.hexadecimal("device", 4));
+  device.class_code = reader.hexadecimal("class", 6);
+  if (reader.has("driver")) device.driver = reader.string("driver");
+  if (reader.has("numa_node")) device.numa_node = reader.integer("numa_node", 0, kMaxNode);
+  if (reader.has("iommu_group")) {
+    device.iommu_group = reader.integer("iommu_group", 0, kMaxIndex);
+  }
+  if (reader.has("physical_function")) {
+    device.physical_function = reader.pci_address("physical_function");
+  }
+  if (reader.has("vf_index")) {
+    device.vf_index = reader.integer("vf_index", 0, kMaxVfs - 1);
+    if (!device.physical_function) reader.refuse("vf_index", "it needs a physical_function");
+  }
+  if (reader.has("total_vfs")) device.total_vfs = reader.integer("total_vfs", 1, kMaxVfs);
+  if (reader.has("num_vfs")) {
+    device.num_vfs = reader.integer("num_vfs", 1, kMaxVfs);
+    if (device.num_vfs > device.total_vfs) reader.refuse("num_vfs", "it is above total_vfs");
+  }
+  if (reader.has("net_devices")) device.net_devices = reader.strings("net_devices");
+  reader.finish();
+  return device;
+}
+
+NetDeviceFacts read_net(FactsReader reader) {
+  NetDeviceFacts device;
+  device.name = reader.string("name");
+  device.index = reader.integer("index", 1, kMaxInt);
+  device.mac = reader.string("mac");
+  device.mtu = reader.integer("mtu", 0, kMaxInt);
+  device.up = reader.boolean("up");
+  device.carrier = reader.boolean("carrier");
+  device.kind = reader.string("kind");
+  if (std::find(kNetKinds.begin(), kNetKinds.end(), device.kind) == kNetKinds.end()) {
+    reader.refuse("kind", quote(device.kind) + " is not a kind of network device");
+  }
+  if (reader.has("pci")) device.pci = reader.pci_address("pci");
+  if (reader.has("numa_node")) device.numa_node = reader.integer("numa_node", 0, kMaxNode);
+  if (reader.has("master")) device.master = reader.string("master");
+  reader.finish();
+  return device;
+}
+
+HugetlbfsMount read_mount(FactsReader reader) {
+  HugetlbfsMount mount;
+  mount.path = reader.string("path");
+  mount.page_size = reader.bytes("page_size");
+  reader.finish();
+  return mount;
+}
+
+DeviceFile read_device_file(FactsReader reader) {
+  DeviceFile file;
+  file.exists = reader.boolean("exists");
+  file.opens = reader.boolean("opens");
+  file.error = reader.string("error");
+  if (file.opens && !file.exists) reader.refuse("opens", "what does not exist can't be opened");
+  reader.finish();
+  return file;
+}
+
+void read_processors(FactsReader& reader, HostFacts& facts) {
+  for (FactsReader& node : reader.array("nodes")) {
+    FactsReader place = node;
+    facts.nodes.push_back(read_node(std::move(node)));
+    const int id = facts.nodes.back().id;
+    if (facts.find_node(id) != &facts.nodes.back()) place.refuse("id", "two nodes have this id");
+  }
+  facts.present = reader.cpus("present");
+  for (FactsReader& cpu : reader.array("cpus")) {
+    FactsReader place = cpu;
+    const int before = facts.cpus.empty() ? -1 : facts.cpus.back().id;
+    facts.cpus.push_back(read_cpu(std::move(cpu)));
+    const CpuFacts& read = facts.cpus.back();
+    if (read.id <= before) place.refuse("id", "the CPUs are not in ascending order");
+    if (!facts.present.contains(read.id)) place.refuse("id", "the CPU is not in \"present\"");
+    if (read.node >= 0 && facts.find_node(read.node) == nullptr) {
+      place.refuse("node", "there is no such node in \"nodes\"");
+    }
+  }
+  facts.allowed = reader.cpus("allowed");
+  facts.affinity = reader.cpus("affinity");
+  facts.isolated = reader.cpus("isolated");
+  facts.nohz_full = reader.cpus("nohz_full");
+  facts.allowed_nodes = reader.cpus("allowed_nodes");
+}
+
+void read_process(FactsReader& reader, HostFacts& facts) {
+  facts.memlock_limit = reader.bytes_or_unlimited("memlock_limit");
+  facts.nofile_limit = reader.count("nofile_limit", kMaxCount);
+  facts.user_id =
+      static_cast<unsigned>(reader.count("user_id", std::numeric_limits<std::uint32_t>::max()));
+  facts.can_net_admin = reader.boolean("can_net_admin");
+  facts.can_sys_admin = reader.boolean("can_sys_admin");
+  facts.can_ipc_lock = reader.boolean("can_ipc_lock");
+  facts.can_sys_resource = reader.boolean("can_sys_resource");
+}
+
+}  // namespace
+
+Json to_json(const HostFacts& facts) {
+  Json json = {{"format", HostFacts::kFormat},
+               {"kernel_release", text(facts.kernel_release)},
+               {"boot_id", text(facts.boot_id)},
+               {"present", facts.present.to_string()},
+               {"allowed", facts.allowed.to_string()},
+               {"affinity", facts.affinity.to_string()},
+               {"isolated", facts.isolated.to_string()},
+               {"nohz_full", facts.nohz_full.to_string()},
+               {"allowed_nodes", facts.allowed_nodes.to_string()},
+               {"cpu_vendor", text(facts.cpu_vendor)},
+               {"cpu_model", text(facts.cpu_model)},
+               {"vmx", facts.vmx},
+               {"svm", facts.svm},
+               {"pdpe1gb", facts.pdpe1gb},
+               {"hypervisor", facts.hypervisor},
+               {"kvm",
+                {{"exists", facts.kvm.exists},
+                 {"opens", facts.kvm.opens},
+                 {"error", text(facts.kvm.error)}}},
+               {"memlock_limit",
+                facts.memlock_limit ? to_string(*facts.memlock_limit) : std::string("unlimited")},
+               {"nofile_limit", facts.nofile_limit},
+               {"user_id", facts.user_id},
+               {"can_net_admin", facts.can_net_admin},
+               {"can_sys_admin", facts.can_sys_admin},
+               {"can_ipc_lock", facts.can_ipc_lock},
+               {"can_sys_resource", facts.can_sys_resource}};
+  for (const char* list : {"kernel_parameters", "cpus", "nodes", "hugetlbfs", "pci", "net"}) {
+    json[list] = Json::array();
+  }
+  for (const std::string& parameter : facts.kernel_parameters) {
+    json["kernel_parameters"].push_back(text(parameter));
+  }
+  for (const CpuFacts& cpu : facts.cpus) json["cpus"].push_back(to_json(cpu));
+  for (const NumaNode& node : facts.nodes) json["nodes"].push_back(to_json(node));
+  for (const HugetlbfsMount& mount : facts.hugetlbfs) {
+    json["hugetlbfs"].push_back(
+        {{"path", text(mount.path)}, {"page_size", to_string(mount.page_size)}});
+  }
+  for (const PciDeviceFacts& device : facts.pci) json["pci"].push_back(to_json(device));
+  for (const NetDeviceFacts& device : facts.net) json["net"].push_back(to_json(device));
+  return json;
+}
+
+HostFacts facts_from_json(const Json& json) {
+  FactsReader reader(json);
+  const int format = reader.integer("format", 0, kMaxInt);
+  if (format != HostFacts::kFormat) {
+    reader.refuse("format", fmt::format("it is {}; this program reads format {}", format,
+                                        HostFacts::kFormat));
+  }
+  HostFacts facts;
+  facts.kernel_release = reader.string("kernel_release");
+  facts.boot_id = reader.string("boot_id");
+  facts.kernel_parameters = reader.strings("kernel_parameters");
+  read_processors(reader, facts);
+  facts.cpu_vendor = reader.string("cpu_vendor");
+  facts.cpu_model = reader.string("cpu_model");
+  facts.vmx = reader.boolean("vmx");
+  facts.svm = reader.boolean("svm");
+  facts.pdpe1gb = reader.boolean("pdpe1gb");
+  facts.hypervisor = reader.boolean("hypervisor");
+  facts.kvm = read_device_file(reader.object("kvm"));
+  read_process(reader, facts);
+  for (FactsReader& mount : reader.array("hugetlbfs")) {
+    facts.hugetlbfs.push_back(read_mount(std::move(mount)));
+  }
+  std::set<PciAddress> addresses;
+  for (FactsReader& device : reader.array("pci")) {
+    FactsReader place = device;
+    facts.pci.push_back(read_pci(std::move(device)));
+    if (!addresses.insert(facts.pci.back().address).second) {
+      place.refuse("address", "two devices have this address");
+    }
+  }
+  for (FactsReader& device : reader.array("net")) {
+    facts.net.push_back(read_net(std::move(device)));
+  }
+  reader.finish();
+  return facts;
+}
+
+}  // namespace vmrig

@@ -1,0 +1,53 @@
+// Strict access to the keys of one JSON object of recorded facts. Used by facts_json.cpp only.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hostcfg/base/bytes.hpp"
+#include "hostcfg/base/cpu_set.hpp"
+#include "hostcfg/base/json.hpp"
+#include "hostcfg/base/pci_address.hpp"
+
+namespace vmrig {
+
+// Every getter throws vmrig::Error with the key's full path ("cpus[3].core") when the key is
+// absent, of another type or out of range; nothing is ever converted. The JSON has to outlive it.
+class FactsReader {
+ public:
+  explicit FactsReader(const Json& json, std::string path = {});
+
+  bool has(const char* key) const;
+  bool boolean(const char* key);
+  int integer(const char* key, int lowest, int highest);
+  std::uint64_t count(const char* key, std::uint64_t highest);
+  std::string string(const char* key);
+  std::vector<std::string> strings(const char* key);
+  Bytes bytes(const char* key);
+  std::optional<Bytes> bytes_or_unlimited(const char* key);  // none is unlimited
+  CpuSet cpus(const char* key);
+  PciAddress pci_address(const char* key);
+  std::uint32_t hexadecimal(const char* key, std::size_t digits);  // exactly so many, at most 8
+  std::map<int, int> distances(const char* key, int highest_node);
+  FactsReader object(const char* key);
+  std::vector<FactsReader> array(const char* key);  // of objects
+
+  [[noreturn]] void refuse(std::string_view key, std::string cause) const;
+  void finish() const;  // refuses keys that nobody asked for
+
+ private:
+  const Json& get(const char* key);
+  std::string path_of(std::string_view key) const;
+
+  const Json* json_;
+  std::string path_;
+  std::set<std::string, std::less<>> used_;
+};
+
+}  // namespace vmrig

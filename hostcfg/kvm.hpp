@@ -1,0 +1,16 @@
+// Whether this host can run KVM guests: the CPU's flags, and /dev/kvm.
+#pragma once
+
+#include "hostcfg/facts.hpp"
+#include "hostcfg/folder_reader.hpp"
+
+namespace vmrig {
+
+// Fills vendor, model and flags from the first processor of /proc/cpuinfo: with 512 CPUs the
+// whole of it takes longer than all other facts together.
+void read_cpu_flags(const FolderReader& root, HostFacts& facts);
+
+// Opens the device for reading and writing, and closes it again.
+DeviceFile read_kvm_device(const FolderReader& root);
+
+}  // namespace vmrig

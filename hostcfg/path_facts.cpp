@@ -1,0 +1,114 @@
+#include "hostcfg/path_facts.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <system_error>
+
+#include "hostcfg/base/fd.hpp"
+
+namespace vmrig {
+namespace {
+
+using namespace std::string_view_literals;
+
+struct Magic {
+  std::size_t offset;
+  std::string_view bytes;
+  std::string_view format;
+};
+
+constexpr std::array<Magic, 13> kMagics = {{
+    {0, "QFI\xfb\0\0\0\1"sv, "qcow"},
+    {0, "QFI\xfb"sv, "qcow2"},
+    {0, "KDMV"sv, "vmdk"},
+    {0, "COWD"sv, "vmdk"},
+    {0, "# Disk DescriptorFile"sv, "vmdk"},
+    {0, "vhdxfile"sv, "vhdx"},
+    {0x40, "\x7f\x10\xda\xbe"sv, "vdi"},
+    {0, "conectix"sv, "vpc"},
+    {0, "QED\0"sv, "qed"},
+    {0, "LUKS\xba\xbe"sv, "luks"},
+    {0, "WithoutFreeSpace"sv, "parallels"},
+    {0, "WithouFreSpacExt"sv, "parallels"},
+    {0, "Bochs Virtual HD Image"sv, "bochs"},
+}};
+
+PathFacts::Type type_of(mode_t mode) {
+  if (S_ISREG(mode)) return PathFacts::Type::kFile;
+  if (S_ISDIR(mode)) return PathFacts::Type::kDirectory;
+  if (S_ISBLK(mode)) return PathFacts::Type::kBlockDevice;
+  if (S_ISCHR(mode)) return PathFacts::Type::kCharDevice;
+  return PathFacts::Type::kOther;
+}
+
+bool has_content(PathFacts::Type type) {
+  return type == PathFacts::Type::kFile || type == PathFacts::Type::kBlockDevice;
+}
+
+std::string text_of(int error_number) { return std::generic_category().message(error_number); }
+
+void read_content(const std::string& path, PathFacts& facts) {
+  // O_NONBLOCK: the path may have become a FIFO since it was looked at.
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  struct stat status {};
+  if (!file || ::fstat(file.get(), &status) < 0) {
+    facts.readable = false;
+    facts.error = text_of(errno);
+    return;
+  }
+  facts.type = type_of(status.st_mode);
+  if (!has_content(facts.type)) return;
+  // A block device has no size in its inode; its end is where a seek to the end lands.
+  const off_t end = ::lseek(file.get(), 0, SEEK_END);
+  facts.size = Bytes{end < 0 ? 0 : static_cast<std::uint64_t>(end)};
+  std::array<char, 512> first;
+  const ssize_t got = ::pread(file.get(), first.data(), first.size(), 0);
+  if (got < 0) {
+    facts.readable = false;
+    facts.error = text_of(errno);
+    return;
+  }
+  facts.magic_format = image_format_of({first.data(), static_cast<std::size_t>(got)});
+}
+
+}  // namespace
+
+PathFacts read_path_facts(const std::string& path) {
+  PathFacts facts;
+  struct stat status {};
+  if (path.find('\0') != std::string::npos) {
+    facts.error = text_of(EINVAL);
+    return facts;
+  }
+  if (::stat(path.c_str(), &status) < 0) {
+    facts.error = text_of(errno);
+    return facts;
+  }
+  facts.type = type_of(status.st_mode);
+  const auto may = [&path](int access) {
+    return ::faccessat(AT_FDCWD, path.c_str(), access, AT_EACCESS) == 0;
+  };
+  facts.readable = may(R_OK);
+  if (!facts.readable) facts.error = text_of(errno);
+  facts.writable = may(W_OK);
+  if (facts.type == PathFacts::Type::kFile) {
+    facts.size = Bytes{static_cast<std::uint64_t>(status.st_size)};
+  }
+  if (facts.readable && has_content(facts.type)) read_content(path, facts);
+  return facts;
+}
+
+std::string_view image_format_of(std::string_view first_bytes) {
+  for (const Magic& magic : kMagics) {
+    if (first_bytes.size() < magic.offset + magic.bytes.size()) continue;
+    if (first_bytes.substr(magic.offset, magic.bytes.size()) == magic.bytes) return magic.format;
+  }
+  return {};
+}
+
+}  // namespace vmrig

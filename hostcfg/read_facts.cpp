@@ -1,0 +1,120 @@
+#include "hostcfg/read_facts.hpp"
+
+#include <cerrno>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "hostcfg/base/error.hpp"
+#include "hostcfg/cpuset.hpp"
+#include "hostcfg/folder_reader.hpp"
+#include "hostcfg/kvm.hpp"
+#include "hostcfg/mounts.hpp"
+#include "hostcfg/net_devices.hpp"
+#include "hostcfg/numa_nodes.hpp"
+#include "hostcfg/path_facts.hpp"
+#include "hostcfg/pci_devices.hpp"
+#include "hostcfg/process_facts.hpp"
+
+namespace vmrig {
+namespace {
+
+// Splits as the kernel does: a space in double quotes belongs to the parameter.
+// Source: linux lib/cmdline.c next_arg.
+std::vector<std::string> split_parameters(std::string_view line) {
+  std::vector<std::string> parameters;
+  std::string parameter;
+  bool in_quotes = false;
+  for (const char c : line) {
+    if (c == '"') in_quotes = !in_quotes;
+    const bool ends = !in_quotes && (c == ' ' || c == '\t' || c == '\n' || c == '\0');
+    if (!ends) {
+      parameter += c;
+    } else if (!parameter.empty()) {
+      parameters.push_back(std::exchange(parameter, {}));
+    }
+  }
+  if (!parameter.empty()) parameters.push_back(std::move(parameter));
+  return parameters;
+}
+
+void read_kernel(const FolderReader& root, HostFacts& facts) {
+  facts.kernel_release = root.attribute("proc/sys/kernel/osrelease").value_or(std::string{});
+  facts.boot_id = root.attribute("proc/sys/kernel/random/boot_id").value_or(std::string{});
+  constexpr std::size_t kLimit = 64 * 1024;
+  facts.kernel_parameters =
+      split_parameters(root.text("proc/cmdline", kLimit).value_or(std::string{}));
+}
+
+void read_processors(const FolderReader& root, const Topology& topology, HostFacts& facts) {
+  facts.cpus = topology.cpus();
+  facts.nodes = read_numa_nodes(root, topology);
+  // Where a node has memory alone, hwloc's CPU sets overlap; sysfs knows the one node of a CPU.
+  for (const NumaNode& node : facts.nodes) {
+    for (CpuFacts& cpu : facts.cpus) {
+      if (node.cpus.contains(cpu.id)) cpu.node = node.id;
+    }
+  }
+  for (CpuFacts& cpu : facts.cpus) {
+    if (facts.find_node(cpu.node) == nullptr) cpu.node = -1;
+  }
+  facts.present =
+      root.cpulist("sys/devices/system/cpu/present").value_or(CpuSet{}) | facts.online();
+  facts.isolated = root.cpulist("sys/devices/system/cpu/isolated").value_or(CpuSet{});
+  facts.nohz_full = root.cpulist("sys/devices/system/cpu/nohz_full").value_or(CpuSet{});
+}
+
+CpuSet with_memory(const std::vector<NumaNode>& nodes) {
+  CpuSet ids;
+  for (const NumaNode& node : nodes) {
+    if (node.memory_total > Bytes{0}) ids.insert(node.id);
+  }
+  return ids;
+}
+
+void read_bounds(const FolderReader& root, const std::vector<Mount>& mounts,
+                 const CpuSet& allowed_by_kernel, HostFacts& facts) {
+  const Cpuset cpuset = read_cpuset(root, mounts);
+  const CpuSet online = facts.online();
+  facts.allowed = cpuset.cpus ? *cpuset.cpus & online : online;
+  if (facts.allowed.empty()) facts.allowed = online;
+  facts.isolated = facts.isolated | cpuset.isolated;
+  const CpuSet nodes = with_memory(facts.nodes);
+  CpuSet bound = allowed_by_kernel;
+  if (cpuset.nodes) bound = bound.empty() ? *cpuset.nodes : bound & *cpuset.nodes;
+  facts.allowed_nodes = bound & nodes;
+  if (facts.allowed_nodes.empty()) facts.allowed_nodes = nodes;
+}
+
+std::string below(const std::string& root, const std::string& path) {
+  return root == "/" ? path : root + path;
+}
+
+}  // namespace
+
+HostFacts read_host_facts(const FactsRequest& request, const Topology& topology) {
+  constexpr std::size_t kMountinfoLimit = std::size_t{4} << 20;
+  const std::optional<FolderReader> root = FolderReader::open(request.root);
+  if (!root) throw system_error("read host facts below", request.root, errno);
+  HostFacts facts;
+  read_kernel(*root, facts);
+  read_processors(*root, topology, facts);
+  const CpuSet allowed_by_kernel = read_process_facts(*root, facts);
+  const std::vector<Mount> mounts =
+      parse_mountinfo(root->text("proc/self/mountinfo", kMountinfoLimit).value_or(std::string{}));
+  facts.hugetlbfs = hugetlbfs_mounts(mounts);
+  read_bounds(*root, mounts, allowed_by_kernel, facts);
+  read_cpu_flags(*root, facts);
+  facts.kvm = read_kvm_device(*root);
+  if (request.devices == FactsRequest::Devices::kRead) {
+    facts.pci = read_pci_devices(*root);
+    facts.net = read_net_devices(*root, facts.pci);
+  }
+  for (const std::string& path : request.paths) {
+    facts.paths[path] = read_path_facts(below(request.root, path));
+  }
+  return facts;
+}
+
+}  // namespace vmrig
