@@ -129,6 +129,14 @@ struct VmConfig {
 VmConfig defaults_for(Profile profile);
 
 // Names, docs, ranges and rules of all keys.
+void describe(Fields& fields, MachineConfig& config);
+void describe(Fields& fields, BootConfig& config);
+void describe(Fields& fields, TopologyConfig& config);
+void describe(Fields& fields, CpuConfig& config);
+void describe(Fields& fields, MemoryConfig& config);
+void describe(Fields& fields, ClockConfig& config);
+void describe(Fields& fields, PowerConfig& config);
+void describe(Fields& fields, SecurityConfig& config);
 void describe(Fields& fields, VmConfig& config);
 
 // The host paths that the config names, for the facts.

@@ -1,0 +1,35 @@
+// Where on the guest's PCI buses devices go: a pcie-root-port each on q35, so that every one of
+// them can be unplugged; slots of pci.0 on pc.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "devices/description.hpp"
+
+namespace vmrig {
+
+enum class PciLayout { kPcie, kConventional };
+
+class PciSlots {
+ public:
+  explicit PciSlots(PciLayout layout) : layout_(layout) {}
+
+  // Puts the function on the next free place: sets "bus" and "addr" of its properties.
+  // Throws vmrig::Error when the buses are full.
+  void place(FrontEnd& front_end);
+  // Adds `count` empty root ports for hotplug; nothing on pc, whose slots take hotplug.
+  void add_spare_ports(int count);
+  // The root ports that the placed functions and the spares need, in order; they have to be
+  // created before the devices.
+  std::vector<DeviceDescription> ports() const;
+
+ private:
+  PciLayout layout_;
+  int used_ = 0;
+};
+
+// The id of a root port, from 0.
+std::string root_port_id(int index);
+
+}  // namespace vmrig

@@ -1,0 +1,447 @@
+#include "launcher/config/vm_config.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "devices/ids.hpp"
+
+namespace vmrig {
+namespace {
+
+constexpr std::int64_t kMaxVcpus = 4096;
+
+bool is_alnum(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+TextRule name_rule() {
+  return {.min_length = 1,
+          .max_length = 64,
+          .pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$",
+          .meaning = "letters, digits, '-', '_' and '.'; a letter or digit first",
+          .check = [](const std::string& name) { return why_bad_name(name); }};
+}
+
+std::string why_bad_cpulist(const std::string& text) {
+  try {
+    return CpuSet::parse(text).empty() ? "names no CPU" : "";
+  } catch (const std::invalid_argument&) {
+    return "is no cpulist; write \"2\", \"2-5\" or \"2-5,8\"";
+  }
+}
+
+TextRule cpulist_rule() {
+  return {.min_length = 1,
+          .max_length = 1024,
+          .pattern = "^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$",
+          .meaning = "a cpulist",
+          .check = why_bad_cpulist};
+}
+
+// "auto", "none", or what `list` describes.
+TextRule mode_rule(bool or_cpulist) {
+  return {.min_length = 1,
+          .max_length = 1024,
+          .pattern =
+              or_cpulist ? "^(auto|none|[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)$" : "^(auto|none)$",
+          .meaning = or_cpulist ? "\"auto\", \"none\" or a cpulist" : "\"auto\" or \"none\"",
+          .check = [or_cpulist](const std::string& text) -> std::string {
+            if (text == "auto" || text == "none") return {};
+            if (!or_cpulist) return "is neither \"auto\" nor \"none\"";
+            return why_bad_cpulist(text).empty()
+                       ? ""
+                       : "is neither \"auto\" nor \"none\" nor a cpulist such as \"2-5,8\"";
+          }};
+}
+
+std::string mode_text(const Pinning& pinning) {
+  switch (pinning.mode) {
+    case Pinning::Mode::kAuto:
+      return "auto";
+    case Pinning::Mode::kNone:
+      return "none";
+    case Pinning::Mode::kList:
+      break;
+  }
+  return pinning.cpulists.empty() ? "none" : pinning.cpulists.front();
+}
+
+void set_mode(Pinning& pinning, const std::string& text) {
+  pinning.mode = text == "auto"   ? Pinning::Mode::kAuto
+                 : text == "none" ? Pinning::Mode::kNone
+                                  : Pinning::Mode::kList;
+  pinning.cpulists.clear();
+  if (pinning.mode == Pinning::Mode::kList) pinning.cpulists.push_back(text);
+}
+
+struct VcpuPinning {
+  Pinning& pinning;
+};
+
+void visit(Shape& shape, VcpuPinning& value) {
+  Pinning& pin = value.pinning;
+  int which = pin.mode == Pinning::Mode::kList ? 1 : 0;
+  shape.any_of(which, {{Alternative::Type::kText,
+                        [&](Shape& inner) {
+                          std::string text = mode_text(pin);
+                          inner.text(text, mode_rule(false));
+                          set_mode(pin, text);
+                        }},
+                       {Alternative::Type::kList, [&](Shape& inner) {
+                          pin.mode = Pinning::Mode::kList;
+                          vmrig::visit(inner, pin.cpulists, ListRule{1, 4096}, cpulist_rule());
+                        }}});
+}
+
+struct EmulatorPinning {
+  Pinning& pinning;
+};
+
+void visit(Shape& shape, EmulatorPinning& value) {
+  std::string text = mode_text(value.pinning);
+  shape.text(text, mode_rule(true));
+  set_mode(value.pinning, text);
+}
+
+struct NodeChoice {
+  MemoryConfig& memory;
+};
+
+void visit(Shape& shape, NodeChoice& value) {
+  MemoryConfig& memory = value.memory;
+  int which = memory.node_mode == Pinning::Mode::kList ? 1 : 0;
+  shape.any_of(which,
+               {{Alternative::Type::kText,
+                 [&](Shape& inner) {
+                   std::string text = memory.node_mode == Pinning::Mode::kAuto ? "auto" : "none";
+                   inner.text(text, mode_rule(false));
+                   memory.node_mode = text == "auto" ? Pinning::Mode::kAuto : Pinning::Mode::kNone;
+                 }},
+                {Alternative::Type::kInteger, [&](Shape& inner) {
+                   std::int64_t node = memory.node;
+                   inner.integer(node, {0, 1023});
+                   memory.node = static_cast<int>(node);
+                   memory.node_mode = Pinning::Mode::kList;
+                 }}});
+}
+
+}  // namespace
+
+void describe(Fields& fields, MachineConfig& machine) {
+  fields.optional("type", "Machine type: q35 (PCI Express) or pc (i440FX).", machine.type);
+  fields.optional("accel", "kvm, tcg, or auto: kvm where the CPU and /dev/kvm allow it.",
+                  machine.accel);
+  fields.optional("hotplug_ports", "Spare PCI Express root ports for hotplug (q35 only).",
+                  machine.hotplug_ports, IntRule{0, 64});
+}
+
+void describe(Fields& fields, BootConfig& boot) {
+  fields.optional("kernel", "Linux kernel to boot directly.", boot.kernel, path_rule());
+  fields.optional("initrd", "Initial RAM disk for the kernel.", boot.initrd, path_rule());
+  fields.optional(
+      "cmdline", "Command line for the kernel.", boot.cmdline,
+      TextRule{.min_length = 0, .max_length = 2047, .pattern = {}, .meaning = {}, .check = {}});
+  fields.optional("order", "Ids of disks and NICs in the order of booting.", boot.order,
+                  ListRule{0, 64}, id_rule());
+  fields.rule([&](const Fields::Fault& fault) {
+    if (boot.kernel) return;
+    if (boot.initrd) fault("initrd", "is of no use without a kernel", R"("boot": {"kernel": …})");
+    if (boot.cmdline) fault("cmdline", "is of no use without a kernel", R"("boot": {"kernel": …})");
+  });
+}
+
+void describe(Fields& fields, TopologyConfig& topology) {
+  fields.optional("sockets", "CPU sockets.", topology.sockets, IntRule{1, kMaxVcpus});
+  fields.optional("cores", "Cores a socket.", topology.cores, IntRule{1, kMaxVcpus});
+  fields.optional("threads", "Threads a core.", topology.threads, IntRule{1, 16});
+}
+
+namespace {
+
+std::string why_bad_cpu_model(const std::string& model) {
+  const bool good = std::all_of(model.begin(), model.end(), [](char c) {
+    return is_alnum(c) || std::string_view("-_.,+=").find(c) != std::string_view::npos;
+  });
+  return good && is_alnum(model.front()) ? "" : "is no CPU model such as \"host\" or \"EPYC,+svm\"";
+}
+
+}  // namespace
+
+void describe(Fields& fields, CpuConfig& cpu) {
+  VcpuPinning pin{cpu.pin};
+  EmulatorPinning emulator{cpu.emulator};
+  fields.optional("model", "CPU model, with features (\"host\", \"EPYC,+svm\").", cpu.model,
+                  TextRule{.min_length = 1,
+                           .max_length = 256,
+                           .pattern = "^[A-Za-z0-9][A-Za-z0-9_.,+=-]*$",
+                           .meaning = "a CPU model",
+                           .check = why_bad_cpu_model});
+  fields.optional("vcpus", "Number of vCPUs.", cpu.vcpus, IntRule{1, kMaxVcpus});
+  fields.optional("max_vcpus", "Number that hotplug can reach.", cpu.max_vcpus,
+                  IntRule{1, kMaxVcpus});
+  fields.optional("topology", "Sockets, cores and threads; their product is max_vcpus.",
+                  cpu.topology);
+  fields.member("pin", "CPUs of the vCPUs: \"auto\", \"none\", or one cpulist a vCPU.",
+                Fields::Need::kOptional, true, [&](Shape& shape) { visit(shape, pin); });
+  fields.member("emulator", "CPUs of QEMU's other threads: \"auto\", \"none\" or a cpulist.",
+                Fields::Need::kOptional, true, [&](Shape& shape) { visit(shape, emulator); });
+  fields.optional("smt", "SMT siblings of vCPUs: use them, give them to the emulator, or idle.",
+                  cpu.smt);
+  fields.optional("exclusive", "No other vmrig VM is given these CPUs.", cpu.exclusive);
+  fields.not_built("scheduler", nullptr);
+  fields.rule([&](const Fields::Fault& fault) {
+    const int most = cpu.max_vcpus.value_or(cpu.vcpus);
+    if (cpu.vcpus > most) {
+      fault("max_vcpus", fmt::format("is {}, less than the {} vCPUs", most, cpu.vcpus),
+            fmt::format("\"max_vcpus\": {}", cpu.vcpus));
+    }
+    if (cpu.topology) {
+      const std::int64_t product =
+          std::int64_t{cpu.topology->sockets} * cpu.topology->cores * cpu.topology->threads;
+      if (product != most) {
+        fault("topology",
+              fmt::format("{} sockets of {} cores of {} threads are {} CPUs, the VM has {}",
+                          cpu.topology->sockets, cpu.topology->cores, cpu.topology->threads,
+                          product, most),
+              fmt::format("\"max_vcpus\": {}", product));
+      }
+    }
+    if (cpu.pin.mode == Pinning::Mode::kList &&
+        cpu.pin.cpulists.size() != static_cast<std::size_t>(cpu.vcpus) &&
+        cpu.pin.cpulists.size() != static_cast<std::size_t>(most)) {
+      fault("pin",
+            fmt::format("has {} cpulists, one a vCPU is needed: {}", cpu.pin.cpulists.size(), most),
+            {});
+    }
+  });
+}
+
+void describe(Fields& fields, MemoryConfig& memory) {
+  NodeChoice node{memory};
+  const SizeRule ram{Bytes::mib(1), Bytes::gib(std::uint64_t{64} << 10), Bytes::mib(1)};
+  fields.required("size", "Guest memory.", memory.size, ram);
+  fields.optional("hugepages", "Size of the hugepages that hold it, or none.", memory.hugepages);
+  fields.optional("backing", "Hugepages by a hugetlbfs mount, or by memfd.", memory.backing);
+  fields.not_built("reserve", false);
+  fields.optional("prealloc", "Get all memory before the guest starts.", memory.prealloc);
+  fields.optional("lock", "Lock all of QEMU's memory: nothing is swapped out.", memory.lock);
+  fields.optional("merge", "Allow KSM to merge equal pages.", memory.merge);
+  fields.member("node", "Host NUMA node of the memory: \"auto\", \"none\" or its number; strict.",
+                Fields::Need::kOptional, true, [&](Shape& shape) { visit(shape, node); });
+  fields.optional("max", "What memory hotplug can reach.", memory.max, ram);
+  fields.optional("slots", "DIMM slots for hotplug.", memory.slots, IntRule{1, 256});
+  fields.rule([&](const Fields::Fault& fault) {
+    if (memory.max && *memory.max < memory.size) {
+      fault("max",
+            fmt::format("is {}, less than the size of {}", to_string(*memory.max),
+                        to_string(memory.size)),
+            fmt::format("\"max\": \"{}\"", to_string(memory.size)));
+    }
+    if (memory.slots && !memory.max) {
+      fault("slots", "is of no use without a maximum",
+            fmt::format("\"max\": \"{}\"", to_string(Bytes{memory.size.value * 2})));
+    }
+    if (memory.hugepages && *memory.hugepages != HugepageSize::kNone) {
+      const Bytes page = *memory.hugepages == HugepageSize::k1GiB ? Bytes::gib(1) : Bytes::mib(2);
+      if (memory.size.value % page.value != 0) {
+        fault("size",
+              fmt::format("{} is no multiple of the hugepage size {}", to_string(memory.size),
+                          to_string(page)),
+              fmt::format("\"size\": \"{}\"",
+                          to_string(Bytes{(memory.size.value / page.value + 1) * page.value})));
+      }
+    }
+  });
+}
+
+void describe(Fields& fields, ClockConfig& clock) {
+  fields.optional("rtc", "What the real-time clock holds.", clock.rtc);
+  fields.optional("rtc_catchup", "Make up for lost RTC ticks (KVM).", clock.rtc_catchup);
+  fields.optional("hpet", "A high precision event timer.", clock.hpet);
+  fields.optional("pit_lost_ticks", "Deliver lost PIT ticks late, or discard them (KVM).",
+                  clock.pit_lost_ticks);
+}
+
+void describe(Fields& fields, PowerConfig& power) {
+  fields.optional("s3", "Suspend to memory is offered to the guest.", power.s3);
+  fields.optional("s4", "Suspend to disk is offered to the guest.", power.s4);
+  fields.not_built("on_poweroff", "destroy");
+  fields.not_built("on_reboot", "restart");
+  fields.not_built("on_crash", "destroy");
+  fields.optional("on_supervisor_exit",
+                  "What becomes of QEMU when vmrig is killed; keep under start, kill under run.",
+                  power.on_supervisor_exit);
+  fields.optional("stop_timeout_s", "Seconds that the guest has to power off when asked.",
+                  power.stop_timeout_s, IntRule{0, 86400});
+}
+
+void describe(Fields& fields, SecurityConfig& security) {
+  fields.not_built("user", "auto");
+  fields.optional("sandbox", "QEMU's seccomp sandbox, with every denial.", security.sandbox);
+}
+
+namespace {
+
+// The ids of a list, each with its config path.
+template <class T>
+void collect_ids(const std::vector<T>& list, std::string_view name,
+                 std::vector<std::pair<std::string, std::string>>& ids) {
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    ids.emplace_back(list[i].id, fmt::format("{}[{}].id", name, i));
+  }
+}
+
+template <class T>
+bool has_id(const std::vector<T>& list, const std::string& id) {
+  return std::any_of(list.begin(), list.end(), [&](const T& item) { return item.id == id; });
+}
+
+void check_ids(const VmConfig& config, const Fields::Fault& fault) {
+  std::vector<std::pair<std::string, std::string>> ids;
+  collect_ids(config.iothreads, "iothreads", ids);
+  collect_ids(config.disks, "disks", ids);
+  collect_ids(config.nics, "nics", ids);
+  collect_ids(config.serial, "serial", ids);
+  std::map<std::string, std::string> first;
+  for (const auto& [id, path] : ids) {
+    if (id.empty()) continue;  // missing, and reported as that
+    auto [known, fresh] = first.emplace(id, path);
+    if (!fresh) fault(path, fmt::format("\"{}\" is the id of {} already", id, known->second), {});
+  }
+}
+
+void check_references(const VmConfig& config, const Fields::Fault& fault) {
+  for (std::size_t i = 0; i < config.disks.size(); ++i) {
+    const DiskConfig& disk = config.disks[i];
+    if (disk.iothread && !has_id(config.iothreads, *disk.iothread)) {
+      fault(fmt::format("disks[{}].iothread", i),
+            fmt::format("no iothread has the id \"{}\"", *disk.iothread),
+            fmt::format(R"("iothreads": [{{"id": "{}"}}])", *disk.iothread));
+    }
+  }
+  for (std::size_t i = 0; i < config.boot.order.size(); ++i) {
+    const std::string& id = config.boot.order[i];
+    const std::string path = fmt::format("boot.order[{}]", i);
+    if (!has_id(config.disks, id) && !has_id(config.nics, id)) {
+      fault(path, fmt::format("no disk or NIC has the id \"{}\"", id), {});
+    }
+    if (std::find(config.boot.order.begin(), config.boot.order.end(), id) !=
+        config.boot.order.begin() + static_cast<std::ptrdiff_t>(i)) {
+      fault(path, fmt::format("\"{}\" stands in the order twice", id), {});
+    }
+  }
+}
+
+void check_macs(const VmConfig& config, const Fields::Fault& fault) {
+  std::map<std::string, std::size_t> first;
+  for (std::size_t i = 0; i < config.nics.size(); ++i) {
+    std::string mac = config.nics[i].mac.value_or(stable_mac(config.name, config.nics[i].id));
+    for (char& c : mac) c = c >= 'A' && c <= 'F' ? static_cast<char>(c + ('a' - 'A')) : c;
+    auto [known, fresh] = first.emplace(mac, i);
+    if (!fresh) {
+      fault(fmt::format("nics[{}].mac", i),
+            fmt::format("{} is the address of nics[{}] already", mac, known->second), {});
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<std::string_view> enum_names(Profile) { return {"plain", "nfv"}; }
+std::vector<std::string_view> enum_names(MachineType) { return {"q35", "pc"}; }
+std::vector<std::string_view> enum_names(AccelChoice) { return {"auto", "kvm", "tcg"}; }
+std::vector<std::string_view> enum_names(SmtPolicy) { return {"use", "emulator", "isolate"}; }
+std::vector<std::string_view> enum_names(HugepageSize) { return {"none", "2MiB", "1GiB"}; }
+std::vector<std::string_view> enum_names(MemoryBacking) { return {"hugetlbfs", "memfd"}; }
+std::vector<std::string_view> enum_names(RtcBase) { return {"utc", "localtime"}; }
+std::vector<std::string_view> enum_names(PitLostTicks) { return {"delay", "discard"}; }
+std::vector<std::string_view> enum_names(SupervisorExit) { return {"keep", "kill"}; }
+
+VmConfig defaults_for(Profile profile) {
+  VmConfig config;
+  config.profile = profile;
+  config.serial.push_back({.id = "con0", .type = SerialType::kSocket, .path = {}});
+  if (profile == Profile::kNfv) {
+    config.cpu.model = "host";
+    config.cpu.pin.mode = Pinning::Mode::kAuto;
+    config.cpu.emulator.mode = Pinning::Mode::kAuto;
+    config.cpu.smt = SmtPolicy::kEmulator;
+    config.cpu.exclusive = true;
+    config.memory.prealloc = true;
+    config.memory.lock = true;
+    config.memory.merge = false;
+    config.memory.node_mode = Pinning::Mode::kAuto;
+    config.latency = true;
+  }
+  return config;
+}
+
+void describe(Fields& fields, VmConfig& config) {
+  fields.required("name", "The VM's name, unique on its host.", config.name, name_rule());
+  fields.optional("profile", "Which defaults the other keys have.", config.profile);
+  fields.optional("qemu", "QEMU's binary; qemu-system-x86_64 in PATH when not given.", config.qemu,
+                  path_rule());
+  fields.optional("machine", "The machine.", config.machine);
+  fields.not_built("firmware", "bios");
+  fields.optional("boot", "What the machine boots.", config.boot);
+  fields.optional("cpu", "vCPUs, and the host CPUs that they run on.", config.cpu);
+  fields.required("memory", "Guest memory.", config.memory);
+  fields.not_built("numa", Json::array());
+  fields.optional("iothreads", "Threads that serve disks.", config.iothreads, ListRule{0, 64});
+  fields.optional("disks", "Disks.", config.disks, ListRule{0, 200});
+  fields.optional("nics", "Network cards.", config.nics, ListRule{0, 64});
+  fields.not_built("vfio", Json::array());
+  fields.optional("serial", "Serial ports.", config.serial, ListRule{0, 4});
+  fields.not_built("channels", Json::array());
+  fields.not_built("usb", Json::array());
+  fields.not_built("tpm", nullptr);
+  fields.not_built("shares", Json::array());
+  fields.not_built("video", "none");
+  fields.optional("rng", "A virtio entropy source.", config.rng);
+  fields.not_built("balloon", false);
+  fields.not_built("watchdog", nullptr);
+  fields.not_built("display", "none");
+  fields.optional("latency", "Idle and halt in the guest, for the shortest wake-up (KVM).",
+                  config.latency);
+  fields.optional("clock", "Clocks and timers.", config.clock);
+  fields.optional("power", "Power states, and what ends the VM.", config.power);
+  fields.not_built("limits", nullptr);
+  fields.optional("security", "Walls around QEMU.", config.security);
+  fields.optional(
+      "qemu_args", "Arguments appended to QEMU's command line as they are.", config.qemu_args,
+      ListRule{0, 1024},
+      TextRule{.min_length = 0, .max_length = 131071, .pattern = {}, .meaning = {}, .check = {}});
+  fields.rule([&](const Fields::Fault& fault) {
+    check_ids(config, fault);
+    check_references(config, fault);
+    check_macs(config, fault);
+  });
+}
+
+std::vector<std::string> paths_of(const VmConfig& config) {
+  std::vector<std::string> paths;
+  for (const DiskConfig& disk : config.disks) paths.push_back(disk.path);
+  for (const auto& path : {config.boot.kernel, config.boot.initrd}) {
+    if (path) paths.push_back(*path);
+  }
+  for (const SerialConfig& serial : config.serial) {
+    if (serial.path) paths.push_back(*serial.path);
+  }
+  return paths;
+}
+
+std::string why_bad_name(std::string_view name) {
+  const bool good = !name.empty() && name.size() <= 64 && is_alnum(name.front()) &&
+                    std::all_of(name.begin(), name.end(), [](char c) {
+                      return is_alnum(c) || c == '-' || c == '_' || c == '.';
+                    });
+  return good ? ""
+              : "is no name for a VM; at most 64 letters, digits, \"-\", \"_\" and \".\", a letter "
+                "or digit first";
+}
+
+}  // namespace vmrig
