@@ -77,7 +77,7 @@ struct NetDeviceFacts {
   int index = 0;
   std::string mac;
   int mtu = 0;
-  bool up = false;       // administratively
+  bool up = false;  // administratively
   bool carrier = false;
   std::string kind;  // "physical", "bridge", "tap", "macvtap", "wireless", "loopback", "virtual"
   std::optional<PciAddress> pci;
@@ -107,9 +107,9 @@ struct HostFacts {
 
   std::vector<CpuFacts> cpus;  // online ones, by id
   CpuSet present;              // with those that are offline
-  CpuSet allowed;   // by this process's cpuset; its default affinity is no limit
-  CpuSet affinity;  // sched_getaffinity of this process, for information
-  CpuSet isolated;  // isolcpus=, or an isolated cpuset partition
+  CpuSet allowed;              // by this process's cpuset; its default affinity is no limit
+  CpuSet affinity;             // sched_getaffinity of this process, for information
+  CpuSet isolated;             // isolcpus=, or an isolated cpuset partition
   CpuSet nohz_full;
   std::vector<NumaNode> nodes;
   CpuSet allowed_nodes;  // NUMA nodes that this process may take memory from
