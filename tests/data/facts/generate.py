@@ -1,0 +1,240 @@
+#!/usr/bin/env python3
+"""Writes the recorded host facts beside this script; see README.md. Needs nothing but Python.
+
+Run again after a change to the format or to a host below: the output is deterministic, so
+`git diff` then shows exactly what the change means.
+"""
+import json
+import pathlib
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+def size(number):
+    for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if number and number % (1 << shift) == 0:
+            return f"{number >> shift}{unit}"
+    return f"{number}B"
+
+
+def cpulist(cpus):
+    cpus = sorted(cpus)
+    parts = []
+    start = 0
+    for i, cpu in enumerate(cpus):
+        if i + 1 == len(cpus) or cpus[i + 1] != cpu + 1:
+            parts.append(str(cpu) if cpus[start] == cpu else f"{cpus[start]}-{cpu}")
+            start = i + 1
+    return ",".join(parts)
+
+
+def pool(page_size, total=0, free=None):
+    return {"page_size": size(page_size), "total": total, "free": total if free is None else free}
+
+
+def node(ident, cpus, memory, free, pools, distances):
+    return {
+        "id": ident,
+        "cpus": cpulist(cpus),
+        "memory_total": size(memory),
+        "memory_free": size(free),
+        "hugepages": pools,
+        "distances": {str(other): distance for other, distance in enumerate(distances)},
+    }
+
+
+def cpus_of(sockets, cores, threads, l3_cores=None):
+    """Numbered as Linux does on x86: all first threads by socket, then all second threads."""
+    l3_cores = l3_cores or cores
+    cpus = []
+    for thread in range(threads):
+        for core in range(sockets * cores):
+            cpus.append({
+                "id": thread * sockets * cores + core,
+                "core": core,
+                "package": core // cores,
+                "node": core // cores,
+                "l3": core // l3_cores,
+            })
+    return cpus
+
+
+def on_node(cpus, ident):
+    return [cpu["id"] for cpu in cpus if cpu["node"] == ident]
+
+
+def loopback():
+    return {"name": "lo", "index": 1, "mac": "00:00:00:00:00:00", "mtu": 65536, "up": True,
+            "carrier": True, "kind": "loopback"}
+
+
+def host(cpus, nodes, **changes):
+    """A host run by root with all rights, with `changes` to it."""
+    everything = cpulist(cpu["id"] for cpu in cpus)
+    facts = {
+        "format": 1,
+        "kernel_release": "6.1.0-18-amd64",
+        "boot_id": "00000000-0000-4000-8000-000000000001",
+        "kernel_parameters": ["root=/dev/sda1", "ro"],
+        "cpus": cpus,
+        "present": everything,
+        "allowed": everything,
+        "affinity": everything,
+        "isolated": "",
+        "nohz_full": "",
+        "nodes": nodes,
+        "allowed_nodes": cpulist(node["id"] for node in nodes),
+        "cpu_vendor": "GenuineIntel",
+        "cpu_model": "Intel(R) Xeon(R) Processor",
+        "vmx": True,
+        "svm": False,
+        "pdpe1gb": True,
+        "hypervisor": False,
+        "kvm": {"exists": True, "opens": True, "error": ""},
+        "memlock_limit": "unlimited",
+        "nofile_limit": 1048576,
+        "user_id": 0,
+        "can_net_admin": True,
+        "can_sys_admin": True,
+        "can_ipc_lock": True,
+        "can_sys_resource": True,
+        "hugetlbfs": [{"path": "/dev/hugepages", "page_size": "2MiB"}],
+        "pci": [],
+        "net": [loopback()],
+    }
+    unknown = set(changes) - set(facts)
+    if unknown:
+        raise KeyError(f"not facts: {sorted(unknown)}")
+    facts.update(changes)
+    return facts
+
+
+def vm_2cpu():
+    cpus = cpus_of(sockets=1, cores=2, threads=1)
+    nodes = [node(0, [0, 1], 6777044 * 1024, 3720252 * 1024, [pool(2 * MIB), pool(GIB)], [10])]
+    virtio = [("0000:00:01.0", "1045", "ffff00"), ("0000:00:02.0", "1042", "018000"),
+              ("0000:00:03.0", "1041", "020000")]
+    pci = [{"address": "0000:00:00.0", "vendor": "8086", "device": "0d57", "class": "060000"}]
+    pci += [{"address": address, "vendor": "1af4", "device": device, "class": kind,
+             "driver": "virtio-pci"} for address, device, kind in virtio]
+    pci[3]["net_devices"] = ["eth0"]
+    return host(
+        cpus, nodes, kernel_release="6.18.0", kernel_parameters=["console=ttyS0", "quiet"],
+        vmx=False, hypervisor=True, memlock_limit="8MiB", nofile_limit=20000,
+        can_sys_resource=False, hugetlbfs=[], pci=pci,
+        net=[loopback(),
+             {"name": "eth0", "index": 2, "mac": "02:fc:00:00:00:01", "mtu": 1400, "up": True,
+              "carrier": True, "kind": "physical", "pci": "0000:00:03.0"}])
+
+
+def two_socket_72cpu():
+    cpus = cpus_of(sockets=2, cores=18, threads=2)
+    nodes = [
+        node(0, on_node(cpus, 0), 128 * GIB, 90 * GIB, [pool(2 * MIB), pool(GIB, 32, 30)],
+             [10, 21]),
+        node(1, on_node(cpus, 1), 128 * GIB, 94 * GIB, [pool(2 * MIB), pool(GIB, 32)],
+             [21, 10]),
+    ]
+    port = {"vendor": "8086", "device": "1563", "class": "020000", "driver": "ixgbe",
+            "numa_node": 0}
+    function = {"vendor": "8086", "device": "1565", "class": "020000", "driver": "ixgbevf",
+                "numa_node": 0, "physical_function": "0000:3b:00.1"}
+    pci = [
+        {"address": "0000:3a:00.0", "vendor": "8086", "device": "2030", "class": "060400",
+         "driver": "pcieport", "numa_node": 0, "iommu_group": 50},
+        {"address": "0000:3b:00.0", **port, "iommu_group": 52, "total_vfs": 64,
+         "net_devices": ["eno1"]},
+        {"address": "0000:3b:00.1", **port, "iommu_group": 53, "total_vfs": 64, "num_vfs": 2,
+         "net_devices": ["eno2"]},
+        # VF offset 128, stride 2: routing ID 3b:00.1 + 128 is 3b:10.1, and then 3b:10.3.
+        {"address": "0000:3b:10.1", **function, "iommu_group": 154, "vf_index": 0,
+         "net_devices": ["eno2v0"]},
+        {"address": "0000:3b:10.3", **function, "iommu_group": 155, "vf_index": 1,
+         "net_devices": ["eno2v1"]},
+    ]
+    card = {"kind": "physical", "numa_node": 0}
+    net = [
+        loopback(),
+        {"name": "eno1", "index": 2, "mac": "0c:c4:7a:00:00:10", "mtu": 9216, "up": True,
+         "carrier": True, **card, "pci": "0000:3b:00.0"},
+        {"name": "eno2", "index": 3, "mac": "0c:c4:7a:00:00:11", "mtu": 9216, "up": True,
+         "carrier": True, **card, "pci": "0000:3b:00.1"},
+        {"name": "eno2v0", "index": 4, "mac": "02:09:c0:00:00:01", "mtu": 1500, "up": False,
+         "carrier": False, **card, "pci": "0000:3b:10.1"},
+        {"name": "eno2v1", "index": 5, "mac": "02:09:c0:00:00:02", "mtu": 1500, "up": False,
+         "carrier": False, **card, "pci": "0000:3b:10.3"},
+    ]
+    return host(
+        cpus, nodes,
+        kernel_parameters=["default_hugepagesz=1G", "hugepagesz=1G", "hugepages=64",
+                           "intel_iommu=on", "iommu=pt", "isolcpus=1-8,37-44"],
+        # isolcpus= takes the CPUs out of everyone's default affinity, and not out of the cpuset.
+        isolated="1-8,37-44", affinity="0,9-36,45-71",
+        cpu_model="Intel(R) Xeon(R) Gold 6150 CPU @ 2.70GHz",
+        hugetlbfs=[{"path": "/dev/hugepages", "page_size": "1GiB"}], pci=pci, net=net)
+
+
+def isolated_1gib():
+    cpus = cpus_of(sockets=1, cores=16, threads=1)
+    nodes = [node(0, range(16), 64 * GIB, 40 * GIB, [pool(2 * MIB), pool(GIB, 16)], [10])]
+    return host(
+        cpus, nodes,
+        kernel_parameters=["default_hugepagesz=1G", "hugepagesz=1G", "hugepages=16",
+                           "isolcpus=2-15", "nohz_full=2-15", "rcu_nocbs=2-15"],
+        isolated="2-15", nohz_full="2-15", affinity="0-1",
+        hugetlbfs=[{"path": "/dev/hugepages", "page_size": "1GiB"}])
+
+
+def no_kvm():
+    cpus = cpus_of(sockets=1, cores=4, threads=1)
+    nodes = [node(0, range(4), 8 * GIB, 6 * GIB, [pool(2 * MIB), pool(GIB)], [10])]
+    return host(
+        cpus, nodes, vmx=False, hypervisor=True,
+        kvm={"exists": False, "opens": False, "error": "No such file or directory"})
+
+
+def container_cpuset():
+    cpus = cpus_of(sockets=2, cores=16, threads=2)
+    nodes = [
+        node(0, on_node(cpus, 0), 256 * GIB, 100 * GIB, [pool(2 * MIB, 4096, 2048), pool(GIB)],
+             [10, 21]),
+        node(1, on_node(cpus, 1), 256 * GIB, 180 * GIB, [pool(2 * MIB, 4096), pool(GIB)],
+             [21, 10]),
+    ]
+    return host(
+        cpus, nodes, allowed="8-11", affinity="8-11", allowed_nodes="0", memlock_limit="64KiB",
+        user_id=1000, can_net_admin=False, can_sys_admin=False, can_ipc_lock=False,
+        can_sys_resource=False,
+        hugetlbfs=[{"path": "/hugepages-2Mi", "page_size": "2MiB"}],
+        net=[loopback(),
+             {"name": "eth0", "index": 7, "mac": "02:42:ac:11:00:02", "mtu": 1450, "up": True,
+              "carrier": True, "kind": "virtual"}])
+
+
+def pretty(facts):
+    """One line a key, and one line each for the entries of its list."""
+    lines = []
+    for key, value in facts.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            entries = ",\n".join("    " + json.dumps(entry) for entry in value)
+            lines.append(f"  {json.dumps(key)}: [\n{entries}\n  ]")
+        else:
+            lines.append(f"  {json.dumps(key)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def main():
+    for name, facts in {
+            "vm-2cpu": vm_2cpu(),
+            "two-socket-72cpu": two_socket_72cpu(),
+            "isolated-1gib": isolated_1gib(),
+            "no-kvm": no_kvm(),
+            "container-cpuset": container_cpuset(),
+    }.items():
+        (FOLDER / f"{name}.json").write_text(pretty(facts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
