@@ -23,12 +23,19 @@ std::string one_line(const Error::Parts& parts) {
 // The length of the valid UTF-8 sequence at the front of `text`, or 0.
 std::size_t utf8_length(std::string_view text) {
   const auto lead = static_cast<unsigned char>(text.front());
-  const std::size_t length = lead < 0x80             ? 1
-                             : (lead & 0xe0) == 0xc0 ? 2
-                             : (lead & 0xf0) == 0xe0 ? 3
-                             : (lead & 0xf8) == 0xf0 ? 4
-                                                     : 0;
+  const std::size_t length = lead < 0x80                    ? 1
+                             : lead >= 0xc2 && lead <= 0xdf ? 2
+                             : lead >= 0xe0 && lead <= 0xef ? 3
+                             : lead >= 0xf0 && lead <= 0xf4 ? 4
+                                                            : 0;
   if (length == 0 || length > text.size()) return 0;
+  // Overlong forms hide a control byte, and surrogates and what is above U+10FFFF are no text:
+  // Unicode 15, table 3-7. Only the second byte tells them from others.
+  const auto second = length < 3 ? 0 : static_cast<unsigned char>(text[1]);
+  if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) ||
+      (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f)) {
+    return 0;
+  }
   const bool continued =
       std::all_of(text.begin() + 1, text.begin() + static_cast<std::ptrdiff_t>(length),
                   [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; });
