@@ -366,7 +366,6 @@ VmConfig defaults_for(Profile profile) {
   config.profile = profile;
   config.serial.push_back({.id = "con0", .type = SerialType::kSocket, .path = {}});
   if (profile == Profile::kNfv) {
-    config.cpu.model = "host";
     config.cpu.pin.mode = Pinning::Mode::kAuto;
     config.cpu.emulator.mode = Pinning::Mode::kAuto;
     config.cpu.smt = SmtPolicy::kEmulator;

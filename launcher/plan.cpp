@@ -1,0 +1,423 @@
+#include "launcher/plan.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "devices/memory.hpp"
+#include "devices/pci_slots.hpp"
+#include "devices/rng.hpp"
+#include "launcher/command_line.hpp"
+#include "launcher/placement.hpp"
+#include "launcher/preflight.hpp"
+
+namespace vmrig {
+namespace {
+
+constexpr const char* kMemoryId = "vmrig-mem0";
+constexpr int kMostPreallocThreads = 16;
+
+class Planner {
+ public:
+  explicit Planner(const PlanInput& input) : input_(input), config_(input.config) {
+    plan_.config = input.config;
+    plan_.qemu = input.qemu;
+    plan_.qemu_version = input.caps.version;
+  }
+
+  Plan make() {
+    choose_accelerator();
+    choose_hugepages();
+    plan_.placement = place_threads(input_, plan_.hugepages, plan_.preflight);
+    check_machine();
+    check_memory(input_, plan_, plan_.preflight);
+    check_disks(input_, plan_.preflight);
+    check_boot_files(input_, plan_.preflight);
+    check_macs(input_, plan_.preflight);
+    make_claim();
+
+    option({"-name", "guest=" + config_.name + ",debug-threads=on"}, "name");
+    option({"-no-user-config"}, "rule: the command line is all there is");
+    option({"-nodefaults"}, "rule: the command line is all there is");
+    option({"-display", "none"}, "display");
+    option({"-S"}, "rule: threads are pinned before the guest runs");
+    option({"-msg", "timestamp=on"}, "rule: logs tell when");
+    sandbox();
+    machine();
+    cpu();
+    memory();
+    clock_and_power();
+    monitor();
+    devices();
+    boot();
+    for (std::size_t i = 0; i < config_.qemu_args.size(); ++i) {
+      option({config_.qemu_args[i]}, fmt::format("qemu_args[{}]", i));
+    }
+    return std::move(plan_);
+  }
+
+ private:
+  void option(std::vector<std::string> words, std::string origin) {
+    plan_.arguments.push_back({std::move(words), std::move(origin)});
+  }
+
+  void add(Diagnostic diagnostic) { plan_.preflight.push_back(std::move(diagnostic)); }
+
+  void device(const DeviceDescription& description) {
+    std::vector<QemuArgument> rendered = render_device(description, input_.caps);
+    plan_.arguments.insert(plan_.arguments.end(), std::make_move_iterator(rendered.begin()),
+                           std::make_move_iterator(rendered.end()));
+  }
+
+  bool kvm() const { return plan_.accel == Accel::kKvm; }
+
+  // Why KVM can't be used here, empty when it can. "flags" is not in it: a host may hide them.
+  std::string why_no_kvm() const {
+    if (!input_.caps.has_accelerator("kvm")) return "this QEMU is built without KVM";
+    if (!input_.facts.kvm.exists) return "there is no /dev/kvm";
+    if (!input_.facts.kvm.opens) return "/dev/kvm does not open: " + input_.facts.kvm.error;
+    return {};
+  }
+
+  void choose_accelerator() {
+    const HostFacts& facts = input_.facts;
+    const std::string why_not = why_no_kvm();
+    const std::string flag = facts.vmx ? "vmx" : facts.svm ? "svm" : "";
+    const std::string no_flag = "the CPU shows neither vmx nor svm";
+    switch (config_.machine.accel) {
+      case AccelChoice::kTcg:
+        plan_.accel = Accel::kTcg;
+        plan_.accel_reason = "the config asks for it";
+        return;
+      case AccelChoice::kKvm:
+        plan_.accel = Accel::kKvm;
+        plan_.accel_reason = "the config asks for it";
+        if (!why_not.empty()) {
+          add(finding(Severity::kProblem, "machine.accel", "kvm is asked for, and " + why_not,
+                      facts.kvm.exists
+                          ? "add the user to the group kvm, or --set machine.accel=tcg"
+                          : "modprobe kvm_intel (or kvm_amd), enable virtualisation in "
+                            "the firmware, or --set machine.accel=tcg"));
+        } else if (flag.empty()) {
+          add(finding(Severity::kWarning, "machine.accel",
+                      no_flag + ": an ordinary guest may hang under this KVM",
+                      "--set machine.accel=auto"));
+        } else {
+          add(finding(Severity::kOk, "machine.accel", "kvm: " + flag + ", /dev/kvm opens"));
+        }
+        return;
+      case AccelChoice::kAuto:
+        break;
+    }
+    if (why_not.empty() && !flag.empty()) {
+      plan_.accel = Accel::kKvm;
+      plan_.accel_reason = flag + ", /dev/kvm opens";
+      add(finding(Severity::kOk, "machine.accel", "kvm: " + plan_.accel_reason));
+      return;
+    }
+    plan_.accel = Accel::kTcg;
+    plan_.accel_reason = why_not.empty() ? no_flag : why_not;
+    add(finding(Severity::kWarning, "machine.accel",
+                "the guest is emulated (tcg), which is slow: " + plan_.accel_reason));
+  }
+
+  void choose_hugepages() {
+    if (config_.memory.hugepages) {
+      plan_.hugepages = *config_.memory.hugepages;
+    } else if (config_.profile == Profile::kNfv) {
+      plan_.hugepages =
+          input_.facts.pdpe1gb &&
+                  config_.memory.size.value % page_size_of(HugepageSize::k1GiB).value == 0
+              ? HugepageSize::k1GiB
+              : HugepageSize::k2MiB;
+    }
+  }
+
+  void check_machine() {
+    const std::string type(name_of(config_.machine.type));
+    const qmp::MachineCaps* machine = input_.caps.machine(type);
+    if (machine == nullptr) {
+      add(finding(Severity::kProblem, "machine.type",
+                  fmt::format("{} has no machine \"{}\"", quote(plan_.qemu), type)));
+    } else if (static_cast<unsigned>(max_vcpus()) > machine->max_cpus) {
+      add(finding(Severity::kProblem, "cpu.vcpus",
+                  fmt::format("{} vCPUs, and this QEMU's {} has {} at most", max_vcpus(), type,
+                              machine->max_cpus),
+                  fmt::format("\"vcpus\": {}", machine->max_cpus)));
+    }
+    if (!kvm() && config_.cpu.model && config_.cpu.model->rfind("host", 0) == 0) {
+      add(finding(Severity::kProblem, "cpu.model",
+                  "\"host\" needs KVM, and the guest is emulated: " + plan_.accel_reason,
+                  "--set cpu.model=max"));
+    }
+    const auto allowed = static_cast<int>(input_.facts.allowed.size());
+    if (config_.cpu.vcpus > allowed && allowed > 0) {
+      add(finding(Severity::kWarning, "cpu.vcpus",
+                  fmt::format("{} vCPUs share {} host CPUs", config_.cpu.vcpus, allowed)));
+    }
+  }
+
+  int max_vcpus() const { return config_.cpu.max_vcpus.value_or(config_.cpu.vcpus); }
+
+  void make_claim() {
+    Lease& claim = plan_.claim;
+    claim.vm = config_.name;
+    CpuSet cpus = plan_.placement.emulator;
+    for (const CpuSet& vcpu : plan_.placement.vcpus) cpus = cpus | vcpu;
+    for (const auto& [id, iothread] : plan_.placement.iothreads) cpus = cpus | iothread;
+    if (config_.cpu.exclusive) {
+      // A sibling left idle is held too: work there would slow the vCPU.
+      if (config_.cpu.smt != SmtPolicy::kUse) {
+        CpuSet siblings;
+        for (const CpuSet& vcpu : plan_.placement.vcpus) {
+          for (int cpu : vcpu.cpus()) siblings = siblings | input_.facts.siblings(cpu);
+        }
+        cpus = cpus | siblings;
+      }
+      claim.exclusive_cpus = cpus;
+    } else {
+      claim.shared_cpus = cpus;
+    }
+    for (const DiskConfig& disk : config_.disks) {
+      (disk.readonly ? claim.read_disks : claim.written_disks).push_back(disk.path);
+    }
+    for (const NicConfig& nic : config_.nics) {
+      if (nic.type != NicType::kUser) {
+        claim.macs.push_back(nic.mac.value_or(stable_mac(config_.name, nic.id)));
+      }
+    }
+  }
+
+  void sandbox() {
+    if (!config_.security.sandbox) return;
+    if (!input_.caps.sandbox_option) {
+      add(finding(Severity::kProblem, "security.sandbox", "this QEMU is built without seccomp",
+                  "--set security.sandbox=false"));
+      return;
+    }
+    option({"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"},
+           "security.sandbox");
+  }
+
+  void machine() {
+    const std::string type(name_of(config_.machine.type));
+    Json props = {{"type", type},
+                  {"usb", false},
+                  {"vmport", "off"},
+                  {"dump-guest-core", false},
+                  {"mem-merge", config_.memory.merge},
+                  {"memory-backend", kMemoryId}};
+    const bool has_hpet = input_.caps.has_machine_property(type, "hpet");
+    if (has_hpet) props["hpet"] = config_.clock.hpet;
+    option({"-machine", keyval(props)}, "machine");
+    if (!has_hpet && !config_.clock.hpet) option({"-no-hpet"}, "clock.hpet");
+    option({"-accel", kvm() ? "kvm" : "tcg,thread=multi"}, "machine.accel");
+  }
+
+  void cpu() {
+    std::string model = config_.cpu.model.value_or(kvm() ? "host" : "max");
+    if (config_.latency && kvm()) {
+      model += ",kvm-hint-dedicated=on";
+      if (model.rfind("host", 0) == 0) model += ",host-cache-info=on";
+    }
+    option({"-cpu", model}, "cpu.model");
+    const TopologyConfig topology =
+        config_.cpu.topology.value_or(TopologyConfig{1, max_vcpus(), 1});
+    option(
+        {"-smp", fmt::format("cpus={},sockets={},cores={},threads={},maxcpus={}", config_.cpu.vcpus,
+                             topology.sockets, topology.cores, topology.threads, max_vcpus())},
+        "cpu.topology");
+  }
+
+  // The mount whose pages have this size; reports when there is none.
+  std::string hugetlbfs_mount(Bytes page) {
+    for (const HugetlbfsMount& mount : input_.facts.hugetlbfs) {
+      if (mount.page_size == page) return mount.path;
+    }
+    const std::string where = page == Bytes::gib(1) ? "/dev/hugepages-1G" : "/dev/hugepages";
+    add(finding(Severity::kProblem, "memory.hugepages",
+                fmt::format("no hugetlbfs with {} pages is mounted", to_string(page)),
+                fmt::format("mkdir -p {0} && mount -t hugetlbfs -o pagesize={1} none {0}, or --set "
+                            "memory.backing=memfd",
+                            where, page == Bytes::gib(1) ? "1G" : "2M")));
+    return where;
+  }
+
+  void memory() {
+    const MemoryConfig& memory = config_.memory;
+    const std::uint64_t kib = memory.size.value >> 10;
+    std::string size = fmt::format("size={}k", kib);
+    if (memory.max) {
+      size +=
+          fmt::format(",slots={},maxmem={}k", memory.slots.value_or(8), memory.max->value >> 10);
+    }
+    option({"-m", size}, "memory.size");
+
+    MemoryBackend backend{.id = kMemoryId,
+                          .kind = MemoryBackend::Kind::kAnonymous,
+                          .size = memory.size,
+                          .page_size = page_size_of(plan_.hugepages),
+                          .mem_path = {},
+                          .prealloc = memory.prealloc,
+                          .prealloc_threads = prealloc_threads(),
+                          .merge = memory.merge,
+                          .share = false,
+                          .node = {}};
+    const bool huge = plan_.hugepages != HugepageSize::kNone;
+    if (memory.backing == MemoryBacking::kMemfd) {
+      backend.kind = MemoryBackend::Kind::kMemfd;
+    } else if (huge) {
+      backend.kind = MemoryBackend::Kind::kHugetlbfs;
+      backend.mem_path = hugetlbfs_mount(backend.page_size);
+    }
+    // On a host of one node there is nothing to bind, and kernels without NUMA refuse to.
+    if (input_.facts.nodes.size() > 1) backend.node = plan_.placement.node;
+    device(describe_memory(backend, "memory"));
+
+    std::string overcommit;
+    if (memory.lock) {
+      if (input_.caps.overcommit_mem_lock != qmp::MemLockForm::none) {
+        overcommit = "mem-lock=on";
+      } else {
+        option({"-realtime", "mlock=on"}, "memory.lock");
+      }
+    }
+    if (config_.latency && kvm())
+      overcommit += (overcommit.empty() ? "" : ",") + std::string("cpu-pm=on");
+    if (!overcommit.empty()) option({"-overcommit", overcommit}, "memory.lock, latency");
+  }
+
+  int prealloc_threads() const {
+    std::size_t cpus = input_.facts.allowed.size();
+    if (plan_.placement.node) {
+      const NumaNode* node = input_.facts.find_node(*plan_.placement.node);
+      if (node != nullptr) cpus = (node->cpus & input_.facts.allowed).size();
+    }
+    return std::clamp(static_cast<int>(cpus), 1, kMostPreallocThreads);
+  }
+
+  void clock_and_power() {
+    std::string rtc = fmt::format("base={}", name_of(config_.clock.rtc));
+    if (config_.clock.rtc_catchup) rtc += ",driftfix=slew";
+    option({"-rtc", rtc}, "clock");
+    if (kvm()) {  // the in-kernel PIT; TCG has another, without the property
+      option({"-global",
+              fmt::format("kvm-pit.lost_tick_policy={}", name_of(config_.clock.pit_lost_ticks))},
+             "clock.pit_lost_ticks");
+    }
+    const std::string chip = config_.machine.type == MachineType::kQ35 ? "ICH9-LPC" : "PIIX4_PM";
+    option({"-global", fmt::format("{}.disable_s3={}", chip, config_.power.s3 ? 0 : 1)},
+           "power.s3");
+    option({"-global", fmt::format("{}.disable_s4={}", chip, config_.power.s4 ? 0 : 1)},
+           "power.s4");
+    option({"-boot", "strict=on"}, "boot");
+  }
+
+  std::string pass_fd(const FdSource& source) {
+    const int number = kFirstChildFd + static_cast<int>(plan_.fds.size());
+    plan_.fds.push_back({number, source});
+    return std::to_string(number);
+  }
+
+  void monitor() {
+    const std::string fd = pass_fd({FdSource::Kind::kListeningSocket, kMonitorSocketName});
+    option({"-chardev", "socket,id=vmrig-qmp,fd=" + fd + ",server=on,wait=off"}, "rule: QMP");
+    option({"-mon", "chardev=vmrig-qmp,mode=control"}, "rule: QMP");
+  }
+
+  // The place of each bootable device in the boot order, from 0; -1 for none.
+  int bootindex(const std::string& id) const {
+    if (config_.boot.kernel) return -1;
+    if (!config_.boot.order.empty()) {
+      auto found = std::find(config_.boot.order.begin(), config_.boot.order.end(), id);
+      return found == config_.boot.order.end()
+                 ? -1
+                 : static_cast<int>(found - config_.boot.order.begin());
+    }
+    // With no order given: the disks as they stand; the network only where there is no disk.
+    auto place = [&id](const auto& list) {
+      auto found =
+          std::find_if(list.begin(), list.end(), [&](const auto& d) { return d.id == id; });
+      return found == list.end() ? -1 : static_cast<int>(found - list.begin());
+    };
+    return config_.disks.empty() ? place(config_.nics) : place(config_.disks);
+  }
+
+  bool is_block_device(const std::string& path) const {
+    auto found = input_.facts.paths.find(path);
+    return found != input_.facts.paths.end() && found->second.type == PathFacts::Type::kBlockDevice;
+  }
+
+  void devices() {
+    std::vector<DeviceDescription> list;
+    for (std::size_t i = 0; i < config_.iothreads.size(); ++i) {
+      list.push_back(describe_iothread(config_.iothreads[i], fmt::format("iothreads[{}]", i)));
+    }
+    for (std::size_t i = 0; i < config_.serial.size(); ++i) {
+      list.push_back(describe_serial(config_.serial[i], fmt::format("serial[{}]", i),
+                                     static_cast<int>(i),
+                                     [this](const FdSource& source) { return pass_fd(source); }));
+    }
+    for (std::size_t i = 0; i < config_.disks.size(); ++i) {
+      const DiskConfig& disk = config_.disks[i];
+      list.push_back(describe_disk(disk, fmt::format("disks[{}]", i), bootindex(disk.id),
+                                   is_block_device(disk.path)));
+    }
+    for (std::size_t i = 0; i < config_.nics.size(); ++i) {
+      const NicConfig& nic = config_.nics[i];
+      list.push_back(
+          describe_nic(nic, fmt::format("nics[{}]", i), config_.name, bootindex(nic.id)));
+    }
+    if (config_.rng) list.push_back(describe_rng("vmrig-rng0", "rng"));
+
+    PciSlots slots(config_.machine.type == MachineType::kQ35 ? PciLayout::kPcie
+                                                             : PciLayout::kConventional);
+    for (DeviceDescription& description : list) {
+      for (FrontEnd& front_end : description.front_ends) {
+        if (front_end.bus == FrontEnd::Bus::kPci) slots.place(front_end);
+      }
+    }
+    slots.add_spare_ports(config_.machine.hotplug_ports);
+    for (const DeviceDescription& port : slots.ports()) device(port);
+    for (const DeviceDescription& description : list) device(description);
+  }
+
+  void boot() {
+    const BootConfig& boot = config_.boot;
+    if (boot.kernel) option({"-kernel", *boot.kernel}, "boot.kernel");
+    // QEMU splits -initrd at commas, for multiboot modules (qemu docs, -initrd).
+    if (boot.initrd) option({"-initrd", escape_commas(*boot.initrd)}, "boot.initrd");
+    if (boot.cmdline) option({"-append", *boot.cmdline}, "boot.cmdline");
+  }
+
+  const PlanInput& input_;
+  const VmConfig& config_;
+  Plan plan_;
+};
+
+}  // namespace
+
+std::vector<std::string> Plan::argv() const {
+  std::vector<std::string> words = {qemu};
+  for (const QemuArgument& argument : arguments) {
+    words.insert(words.end(), argument.words.begin(), argument.words.end());
+  }
+  return words;
+}
+
+std::vector<Diagnostic> Plan::problems() const {
+  std::vector<Diagnostic> list;
+  std::copy_if(preflight.begin(), preflight.end(), std::back_inserter(list),
+               [](const Diagnostic& d) { return d.severity == Severity::kProblem; });
+  return list;
+}
+
+void Plan::require_good() const {
+  std::vector<Diagnostic> list = problems();
+  if (!list.empty()) throw DiagnosticsError(std::move(list));
+}
+
+Plan make_plan(const PlanInput& input) { return Planner(input).make(); }
+
+}  // namespace vmrig

@@ -1,0 +1,238 @@
+#include "launcher/preflight.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "launcher/placement.hpp"
+
+namespace vmrig {
+namespace {
+
+const PathFacts* find_path(const HostFacts& facts, const std::string& path) {
+  auto found = facts.paths.find(path);
+  return found == facts.paths.end() ? nullptr : &found->second;
+}
+
+bool contains(const std::vector<std::string>& list, const std::string& item) {
+  return std::find(list.begin(), list.end(), item) != list.end();
+}
+
+// The file has to be there, and to be something that QEMU can read. False when it is not.
+bool check_file(const PathFacts& file, const std::string& where, const std::string& path,
+                bool needs_write, std::vector<Diagnostic>& findings) {
+  using Type = PathFacts::Type;
+  if (file.type == Type::kMissing) {
+    findings.push_back(finding(
+        Severity::kProblem, where,
+        fmt::format("{}: {}", quote(path), file.error.empty() ? "no such file" : file.error), {},
+        ExitStatus::kUsage));
+    return false;
+  }
+  if (file.type != Type::kFile && file.type != Type::kBlockDevice) {
+    findings.push_back(finding(Severity::kProblem, where,
+                               fmt::format("{} is a {}, a file or block device is needed",
+                                           quote(path), path_type_name(file.type)),
+                               {}, ExitStatus::kUsage));
+    return false;
+  }
+  if (!file.readable || (needs_write && !file.writable)) {
+    findings.push_back(finding(
+        Severity::kProblem, where,
+        fmt::format("{} can't be {}{}", quote(path), file.readable ? "written" : "read",
+                    file.error.empty() ? "" : ": " + file.error),
+        needs_write && file.readable ? R"("readonly": true, or change the file's owner or mode)"
+                                     : "change the file's owner or mode"));
+    return false;
+  }
+  return true;
+}
+
+void check_disk_holder(const PlanInput& input, const DiskConfig& disk, const std::string& where,
+                       std::vector<Diagnostic>& findings) {
+  for (const Lease& lease : input.leases) {
+    const bool written = contains(lease.written_disks, disk.path);
+    const bool read = contains(lease.read_disks, disk.path);
+    if (!written && (!read || disk.readonly)) continue;
+    findings.push_back(finding(Severity::kProblem, where,
+                               fmt::format("{} is in use by VM \"{}\"", quote(disk.path), lease.vm),
+                               fmt::format("vmrig stop {}", lease.vm), ExitStatus::kBusy));
+    return;
+  }
+}
+
+void check_hugepages(const PlanInput& input, const Plan& plan, std::vector<Diagnostic>& findings) {
+  const Bytes page = page_size_of(plan.hugepages);
+  const std::uint64_t needed = plan.config.memory.size.value / page.value;
+  std::uint64_t free = 0;
+  const HugepagePool* pool = nullptr;
+  int node_id = -1;
+  for (const NumaNode& node : input.facts.nodes) {
+    if (plan.placement.node && node.id != *plan.placement.node) continue;
+    const HugepagePool* found = find_pool(node, page);
+    if (found == nullptr) continue;
+    free += found->free;
+    if (pool == nullptr) {
+      pool = found;
+      node_id = node.id;
+    }
+  }
+  const std::string where =
+      plan.placement.node ? fmt::format("node {}", *plan.placement.node) : "this host";
+  if (pool == nullptr) {
+    findings.push_back(finding(
+        Severity::kProblem, "memory.hugepages",
+        fmt::format("{} has no pool of {} pages", where, to_string(page)),
+        page == Bytes::gib(1) ? "boot with hugepagesz=1G hugepages=N, or \"hugepages\": \"2MiB\""
+                              : "--set memory.hugepages=none"));
+    return;
+  }
+  if (free >= needed) {
+    findings.push_back(finding(Severity::kOk, "memory.hugepages",
+                               fmt::format("{} has {} free {} pages, {} are needed", where, free,
+                                           to_string(page), needed)));
+    return;
+  }
+  findings.push_back(finding(
+      Severity::kProblem, "memory.hugepages",
+      fmt::format("{} has {} free {} pages, {} are needed", where, free, to_string(page), needed),
+      fmt::format("echo {} > /sys/devices/system/node/node{}/hugepages/hugepages-{}kB/nr_hugepages",
+                  pool->total + (needed - free), node_id, page.value >> 10)));
+}
+
+}  // namespace
+
+Diagnostic finding(Severity severity, std::string path, std::string message, std::string mend,
+                   ExitStatus status) {
+  return {.severity = severity,
+          .status = status,
+          .path = std::move(path),
+          .message = std::move(message),
+          .mend = std::move(mend),
+          .file = {},
+          .line = 0};
+}
+
+void check_disks(const PlanInput& input, std::vector<Diagnostic>& findings) {
+  for (std::size_t i = 0; i < input.config.disks.size(); ++i) {
+    const DiskConfig& disk = input.config.disks[i];
+    const std::string where = fmt::format("disks[{}].path", i);
+    for (std::size_t j = 0; j < i; ++j) {
+      const DiskConfig& other = input.config.disks[j];
+      if (other.path == disk.path && !(other.readonly && disk.readonly)) {
+        findings.push_back(finding(Severity::kProblem, where,
+                                   fmt::format("{} is disks[{}] already", quote(disk.path), j),
+                                   R"("readonly": true on both)", ExitStatus::kUsage));
+      }
+    }
+    check_disk_holder(input, disk, where, findings);
+    const PathFacts* file = find_path(input.facts, disk.path);
+    if (file == nullptr) {
+      findings.push_back(finding(Severity::kWarning, where, quote(disk.path) + " was not checked"));
+      continue;
+    }
+    if (!check_file(*file, where, disk.path, !disk.readonly, findings)) continue;
+    const std::string_view format = name_of(effective_format(disk));
+    if (format == "raw" && !disk.format && !file->magic_format.empty()) {
+      findings.push_back(finding(
+          Severity::kProblem, fmt::format("disks[{}].format", i),
+          fmt::format("{} looks like {}, and its name does not say so", quote(disk.path),
+                      file->magic_format),
+          fmt::format("\"format\": \"{}\" (or \"raw\" if it really is)", file->magic_format),
+          ExitStatus::kUsage));
+    } else if (format != "raw" && file->magic_format != format) {
+      findings.push_back(
+          finding(Severity::kProblem, fmt::format("disks[{}].format", i),
+                  fmt::format("{} is no {} image{}", quote(disk.path), format,
+                              file->magic_format.empty() ? "" : ", but " + file->magic_format),
+                  fmt::format("\"format\": \"{}\"",
+                              file->magic_format.empty() ? "raw" : file->magic_format),
+                  ExitStatus::kUsage));
+    } else {
+      findings.push_back(finding(Severity::kOk, where, fmt::format("{} opens", quote(disk.path))));
+    }
+    if (!input.caps.aio_modes.empty() &&
+        input.caps.aio_modes.count(std::string(name_of(disk.aio))) == 0) {
+      findings.push_back(finding(Severity::kProblem, fmt::format("disks[{}].aio", i),
+                                 fmt::format("this QEMU has no \"{}\"", name_of(disk.aio)),
+                                 R"("aio": "threads")"));
+    }
+  }
+}
+
+void check_boot_files(const PlanInput& input, std::vector<Diagnostic>& findings) {
+  const BootConfig& boot = input.config.boot;
+  for (const auto& [path, where] :
+       {std::pair(boot.kernel, "boot.kernel"), std::pair(boot.initrd, "boot.initrd")}) {
+    if (!path) continue;
+    const PathFacts* file = find_path(input.facts, *path);
+    if (file == nullptr) {
+      findings.push_back(finding(Severity::kWarning, where, quote(*path) + " was not checked"));
+    } else if (constexpr bool kReadOnly = false;
+               check_file(*file, where, *path, kReadOnly, findings)) {
+      findings.push_back(finding(Severity::kOk, where, fmt::format("{} opens", quote(*path))));
+    }
+  }
+}
+
+void check_memory(const PlanInput& input, const Plan& plan, std::vector<Diagnostic>& findings) {
+  const HostFacts& facts = input.facts;
+  if (plan.hugepages != HugepageSize::kNone) {
+    check_hugepages(input, plan, findings);
+  } else {
+    Bytes total;
+    Bytes free;
+    for (const NumaNode& node : facts.nodes) {
+      if (plan.placement.node && node.id != *plan.placement.node) continue;
+      total = total + node.memory_total;
+      free = free + node.memory_free;
+    }
+    const bool now = plan.config.memory.prealloc || plan.config.memory.lock;
+    if (plan.config.memory.size > total) {
+      findings.push_back(finding(
+          now ? Severity::kProblem : Severity::kWarning, "memory.size",
+          fmt::format("{} is more than the {} MiB that {} has", to_string(plan.config.memory.size),
+                      total.value >> 20, plan.placement.node ? "the node" : "this host"),
+          "give the VM less memory"));
+    } else if (now && plan.config.memory.size > free) {
+      findings.push_back(
+          finding(Severity::kWarning, "memory.size",
+                  fmt::format("{} is wanted at once, {} MiB are free (caches may make room)",
+                              to_string(plan.config.memory.size), free.value >> 20)));
+    } else {
+      findings.push_back(
+          finding(Severity::kOk, "memory.size", fmt::format("{} MiB are free", free.value >> 20)));
+    }
+  }
+  if (plan.config.memory.lock) {
+    const bool limited = facts.memlock_limit && !facts.can_ipc_lock;
+    if (limited && *facts.memlock_limit < plan.config.memory.size + Bytes::mib(512)) {
+      findings.push_back(
+          finding(Severity::kProblem, "memory.lock",
+                  fmt::format("the limit on locked memory is {}, and vmrig has no CAP_IPC_LOCK",
+                              to_string(*facts.memlock_limit)),
+                  "ulimit -l unlimited (LimitMEMLOCK=infinity in a systemd unit), or --set "
+                  "memory.lock=false"));
+    } else {
+      findings.push_back(finding(Severity::kOk, "memory.lock", "memory may be locked"));
+    }
+  }
+}
+
+void check_macs(const PlanInput& input, std::vector<Diagnostic>& findings) {
+  for (std::size_t i = 0; i < input.config.nics.size(); ++i) {
+    const NicConfig& nic = input.config.nics[i];
+    // User networks are islands: the same address on two of them meets nobody.
+    if (nic.type == NicType::kUser) continue;
+    const std::string mac = nic.mac.value_or(stable_mac(input.config.name, nic.id));
+    for (const Lease& lease : input.leases) {
+      if (!contains(lease.macs, mac)) continue;
+      findings.push_back(finding(Severity::kProblem, fmt::format("nics[{}].mac", i),
+                                 fmt::format("{} is in use by VM \"{}\"", mac, lease.vm),
+                                 "leave \"mac\" out: vmrig makes one from the VM's name",
+                                 ExitStatus::kBusy));
+    }
+  }
+}
+
+}  // namespace vmrig
