@@ -267,7 +267,7 @@ Options parse(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   const Options options = parse(argc, argv);
-  std::signal(SIGPIPE, SIG_IGN);
+  static_cast<void>(std::signal(SIGPIPE, SIG_IGN));
   const Clock::time_point begin = Clock::now();
   int failures = 0;
   for (int index = 0; index < options.count; ++index) {

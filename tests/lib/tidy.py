@@ -1,0 +1,97 @@
+"""Runs clang-tidy on every .cpp of ours whose inputs changed since it last passed."""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+
+def dependencies(build):
+    """Object file -> headers, as ninja recorded them when it compiled."""
+    table, current = {}, None
+    text = subprocess.run(["ninja", "-C", build, "-t", "deps"], capture_output=True, text=True).stdout
+    for line in text.splitlines():
+        if line.startswith("    "):
+            current.append(line.strip())
+        elif ": #deps" in line:
+            current = table.setdefault(line.split(": #deps")[0], [])
+    return table
+
+
+class Hasher:
+    def __init__(self, build, salt):
+        self.build, self.salt, self.files = build, salt, {}
+
+    def of_file(self, path):
+        # A system header is known by size and time; ours by contents, which checkouts keep.
+        if path not in self.files:
+            full = self.build / path
+            if str(path).startswith("/usr/"):
+                stat = full.stat()
+                self.files[path] = f"{stat.st_size} {stat.st_mtime_ns}"
+            else:
+                self.files[path] = hashlib.sha256(full.read_bytes()).hexdigest()
+        return self.files[path]
+
+    def key(self, entry, headers):
+        digest = hashlib.sha256((self.salt + entry["command"]).encode())
+        for path in sorted({entry["file"], *headers}):
+            digest.update(f"{path} {self.of_file(path)}\n".encode())
+        return digest.hexdigest()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("--tidy", "--repo", "--build"):
+        parser.add_argument(name, required=True)
+    options = parser.parse_args()
+    repo, build = Path(options.repo), Path(options.build).resolve()
+    cache = repo / "build" / "tidy-cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    version = subprocess.run([options.tidy, "--version"], capture_output=True, text=True).stdout
+    hasher = Hasher(build, version + (repo / ".clang-tidy").read_text())
+    headers = dependencies(build)
+
+    work, passed = [], 0
+    for entry in json.loads((build / "compile_commands.json").read_text()):
+        if not Path(entry["file"]).is_relative_to(repo) or Path(entry["file"]).is_relative_to(repo / "build"):
+            continue
+        known = headers.get(entry.get("output", ""))
+        key = hasher.key(entry, known) if known else None
+        if key and (cache / key).exists():
+            os.utime(cache / key)
+            passed += 1
+        else:
+            work.append((entry["file"], key))
+
+    def check(item):
+        path, key = item
+        start = time.monotonic()
+        done = subprocess.run([options.tidy, "--quiet", "-p", build, "--extra-arg=-Wno-unknown-warning-option", path],
+                              capture_output=True, text=True)
+        if done.returncode == 0 and key:
+            (cache / key).touch()
+        return path, done.returncode, done.stdout + (done.stderr if not done.stdout else ""), time.monotonic() - start
+
+    failed = 0
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for path, status, output, seconds in pool.map(check, work):
+            name = Path(path).relative_to(repo)
+            print(f"{'ok  ' if status == 0 else 'FAIL'} {name} ({seconds:.1f} s)", flush=True)
+            if status != 0:
+                failed += 1
+                print(output, flush=True)
+    for stale in cache.iterdir():
+        if time.time() - stale.stat().st_mtime > 30 * 86400:
+            stale.unlink()
+    print(f"clang-tidy: {len(work) - failed} checked, {passed} unchanged, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

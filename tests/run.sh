@@ -1,0 +1,220 @@
+#!/bin/bash
+# Builds and tests everything: packages, Release and sanitizer builds, guest, unit, golden and
+# integration tests, format, clang-tidy, the quickstart, the bench's smoke run.
+#   tests/run.sh [--full]      --full: also the lab (tests/lab/run.sh), which takes minutes
+# From any folder, as often as one likes. A stage's output is kept in build/logs/, and shown
+# when it fails. Ends with "N passed, N failed, N skipped", exit 1 when any failed.
+set -uo pipefail
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/lib/common.sh"
+. "$repo/tests/lib/packages.sh"
+cd "$repo" || exit 1
+
+full=no
+for argument in "$@"; do
+  case $argument in
+    --full) full=yes ;;
+    *) die "\"$argument\": unknown option" "tests/run.sh [--full]" ;;
+  esac
+done
+
+# One run at a time in a checkout: both would build in the same folders.
+mkdir -p build/logs
+exec 8>>build/.run.lock
+flock -n 8 || die "another tests/run.sh is at work in this checkout" "wait for it"
+
+passed=0 failed=0 skipped=0
+skips=() failures=()
+
+# Everything we start carries this mark in its environment, however it detaches.
+VMRIG_RUN_ID=$(cat /proc/sys/kernel/random/uuid)
+export VMRIG_RUN_ID
+TMPDIR=$(mktemp -d /tmp/vmrig-tests.XXXXXX)
+export TMPDIR
+# A QEMU that runs as a user of its own has to pass through.
+chmod 755 "$TMPDIR"
+
+# Pids that carry the mark, without this script and the subshells of it.
+marked_processes() {
+  local environment pid
+  for environment in /proc/[0-9]*/environ; do
+    pid=${environment#/proc/}
+    pid=${pid%/environ}
+    [ "$pid" != $$ ] && [ "$pid" != "$BASHPID" ] || continue
+    grep -qaz "^VMRIG_RUN_ID=$VMRIG_RUN_ID$" "$environment" 2>/dev/null || continue
+    # A subshell of this script has its command line.
+    cmp -s "/proc/$pid/cmdline" "/proc/$$/cmdline" || echo "$pid"
+  done
+}
+
+# What tests could leave on the host; compared before and after.
+host_state() {
+  (
+    cd /sys/class/net && ls -d -- * | sed 's/^/network device /'
+    find /run/vmrig \( -name state.json -o -name journal -o -name '*.sock' \) 2>/dev/null
+    find /sys/fs/cgroup -type d -name '*vmrig*' 2>/dev/null
+    grep -H . /sys/kernel/mm/hugepages/*/nr_hugepages 2>/dev/null
+    awk '$3 == "hugetlbfs" {print "mount " $2}' /proc/mounts
+    ip netns list 2>/dev/null | sed 's/^/netns /'
+  ) | sort
+}
+
+on_exit() {
+  local pid
+  for pid in $(marked_processes); do kill -9 "$pid" 2>/dev/null; done
+  rm -rf "$TMPDIR"
+}
+trap on_exit EXIT
+trap 'exit 130' INT TERM HUP
+
+# stage NAME MINUTES COMMAND...: one case. Output goes to the log.
+stage() {
+  local name=$1 minutes=$2
+  shift 2
+  local log="build/logs/$name.log" begin=$SECONDS status
+  say "$name ..."
+  if declare -F "$1" >/dev/null; then
+    "$@" >"$log" 2>&1 8>&- </dev/null
+  else
+    timeout -k 10 "${minutes}m" "$@" >"$log" 2>&1 8>&- </dev/null
+  fi
+  status=$?
+  [ $status != 124 ] || echo "$name: time up after $minutes minutes" >>"$log"
+  if [ $status = 0 ]; then
+    passed=$((passed + 1))
+    say "$name: ok ($((SECONDS - begin)) s)"
+  else
+    fail_with "$name" "exit $status after $((SECONDS - begin)) s" "$log"
+  fi
+  return $status
+}
+
+fail_with() {
+  failed=$((failed + 1))
+  failures+=("$1: $2")
+  say "$1: FAILED, $2; the end of $3:"
+  tail -n 150 "$3" | sed 's/^/    /'
+}
+
+skip() {
+  skipped=$((skipped + 1))
+  skips+=("$1: $2")
+  say "$1: skipped ($2)"
+}
+
+# suite PRESET NAME MINUTES: a doctest executable; each of its cases counts.
+suite() {
+  local preset=$1 program=$2 minutes=$3
+  local name="$preset-$program" log begin=$SECONDS status summary line
+  log="build/logs/$name.log"
+  say "$name ..."
+  VMRIG="$repo/build/$preset/launcher/vmrig" \
+    timeout -k 10 "${minutes}m" "build/$preset/tests/$program" --no-colors=1 >"$log" 2>&1 8>&- </dev/null
+  status=$?
+  [ $status != 124 ] || echo "$name: time up after $minutes minutes" >>"$log"
+
+  # [doctest] test cases:  12 |  11 passed | 1 failed | 0 skipped
+  summary=$(sed -n 's/^\[doctest\] test cases: *[0-9]* *| *\([0-9]*\) passed *| *\([0-9]*\) failed.*/\1 \2/p' "$log" | tail -n 1)
+  local good=${summary%% *} bad=${summary##* } set_aside=0
+  while IFS= read -r line; do
+    set_aside=$((set_aside + 1))
+    skips+=("$name: ${line#SKIPPED: }")
+  done < <(grep '^SKIPPED: ' "$log")
+  good=${good:-0} bad=${bad:-0}
+  good=$((good - set_aside))
+  skipped=$((skipped + set_aside))
+  passed=$((passed + (good > 0 ? good : 0)))
+  if [ $status = 0 ] && [ "$bad" = 0 ] && [ -n "$summary" ]; then
+    say "$name: $good passed, $set_aside skipped ($((SECONDS - begin)) s)"
+    return 0
+  fi
+  # fail_with counts one; a crash has no summary.
+  failed=$((failed + (bad > 1 ? bad - 1 : 0)))
+  fail_with "$name" "$bad of its cases, exit $status" "$log"
+}
+
+build_preset() { cmake --preset "$1" && cmake --build --preset "$1"; }
+
+check_format() {
+  local files
+  mapfile -t files < <(git ls-files '*.cpp' '*.hpp')
+  "$clang_format" --dry-run -Werror "${files[@]}"
+}
+
+check_scripts() {
+  local file
+  for file in $(git ls-files '*.sh' .ci/run tests/guest/root examples/quickstart.sh); do
+    bash -n "$file" || return 1
+  done
+}
+
+# Nothing of ours is left: processes, files, and the host's state.
+check_host() {
+  local left clean=0
+  left=$(marked_processes)
+  if [ -n "$left" ]; then
+    echo "processes that the tests left:"
+    ps -o pid,ppid,lstart,args -p "$(echo "$left" | paste -sd,)"
+    clean=1
+  fi
+  if [ -n "$(ls -A "$TMPDIR")" ]; then
+    echo "temporary files that the tests left:"
+    find "$TMPDIR" | head -50
+    clean=1
+  fi
+  host_state >build/logs/host-after.txt
+  if ! diff build/logs/host-before.txt build/logs/host-after.txt; then
+    echo "above: the host before (<) and after (>) the tests"
+    clean=1
+  fi
+  return $clean
+}
+
+install_packages build run guest test || exit 1
+host_state >build/logs/host-before.txt
+
+stage build-release 30 build_preset release
+stage guest 10 tests/guest/build.sh
+export VMRIG_SOURCE=$repo VMRIG_GUEST=$repo/build/guest
+if tests/lib/qemu10.sh >build/logs/qemu10.log 2>&1; then
+  passed=$((passed + 1))
+  export VMRIG_QEMU10=$repo/build/qemu10/qemu-system-x86_64
+  say "$(sed -n '$s/^\[[^]]*\] //p' build/logs/qemu10.log)"
+else
+  skip qemu10 "QEMU 10.0 could not be fetched: $(tail -n 1 build/logs/qemu10.log)"
+fi
+
+for program in unit_tests golden_tests integration_tests; do suite release $program 10; done
+
+if stage build-asan 30 build_preset asan; then
+  export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:strict_string_checks=1:detect_stack_use_after_return=1
+  export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+  for program in unit_tests golden_tests integration_tests; do suite asan $program 15; done
+  unset ASAN_OPTIONS UBSAN_OPTIONS
+fi
+
+stage format 5 check_format
+stage scripts 5 check_scripts
+stage tidy 20 tests/tidy.sh
+export VMRIG=$repo/build/release/launcher/vmrig
+stage quickstart 5 examples/quickstart.sh
+stage bench-smoke 5 tests/bench/launch.py --smoke
+if [ -x tests/lab/run.sh ]; then
+  if [ $full = yes ]; then
+    stage lab 20 tests/lab/run.sh
+  else
+    skip lab "takes minutes; tests/run.sh --full runs it"
+  fi
+fi
+stage host-as-found 1 check_host
+
+if [ ${#skips[@]} -gt 0 ]; then
+  echo "skipped:"
+  printf '  %s\n' "${skips[@]}"
+fi
+if [ ${#failures[@]} -gt 0 ]; then
+  echo "failed:"
+  printf '  %s\n' "${failures[@]}"
+fi
+say "done"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
