@@ -1,0 +1,27 @@
+#include "launcher/commands/commands.hpp"
+
+namespace vmrig {
+
+std::vector<Command> all_commands() {
+  return {
+      {"plan", "CONFIG", "Show what run would do, and touch nothing", define_plan},
+      {"run", "CONFIG", "Start a VM and stay its supervisor until it ends", define_run},
+      {"start", "CONFIG", "Start a VM in the background", define_start},
+      {"list", "", "List the VMs", define_list},
+      {"status", "NAME", "Show one VM in full", define_status},
+      {"stop", "NAME", "Power a VM off: by ACPI, then quit, then kill", define_stop},
+      {"pause", "NAME", "Stop a VM's vCPUs", define_pause},
+      {"resume", "NAME", "Let a paused VM go on", define_resume},
+      {"reset", "NAME", "Press a VM's reset button", define_reset},
+      {"console", "NAME", "Talk to a VM's serial console (Ctrl-] leaves)", define_console},
+      {"logs", "NAME", "Print QEMU's and vmrig's log of a VM", define_logs},
+      {"qmp", "NAME COMMAND [JSON]", "Run one QMP command", define_qmp},
+      {"host facts", "", "Print what vmrig sees of this host, as JSON", define_host_facts},
+      {"probe", "[QEMU]", "Show what a QEMU can do", define_probe},
+      {"schema", "", "Print the JSON Schema of a config", define_schema},
+      {"recover", "", "Remove what dead VMs left behind", define_recover},
+      {"version", "", "Print the version", define_version},
+  };
+}
+
+}  // namespace vmrig

@@ -1,0 +1,31 @@
+// All commands of the program, one file each.
+#pragma once
+
+#include <vector>
+
+#include "launcher/cli/command_line.hpp"
+
+namespace vmrig {
+
+RunCommand define_plan(CommandLine& line);
+RunCommand define_run(CommandLine& line);
+RunCommand define_start(CommandLine& line);
+RunCommand define_list(CommandLine& line);
+RunCommand define_status(CommandLine& line);
+RunCommand define_stop(CommandLine& line);
+RunCommand define_pause(CommandLine& line);
+RunCommand define_resume(CommandLine& line);
+RunCommand define_reset(CommandLine& line);
+RunCommand define_console(CommandLine& line);
+RunCommand define_logs(CommandLine& line);
+RunCommand define_qmp(CommandLine& line);
+RunCommand define_host_facts(CommandLine& line);
+RunCommand define_probe(CommandLine& line);
+RunCommand define_schema(CommandLine& line);
+RunCommand define_recover(CommandLine& line);
+RunCommand define_version(CommandLine& line);
+
+// In the order in which help lists them.
+std::vector<Command> all_commands();
+
+}  // namespace vmrig

@@ -1,0 +1,25 @@
+// What the commands take from the process's environment; the library code is given it.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "launcher/cli/command_line.hpp"
+
+namespace vmrig {
+
+// The variable's value; empty when it is not set.
+std::string environment_value(const char* name);
+std::map<std::string, std::string> whole_environment();
+
+// The folder of the VMs' state that the context asks for, else this user's default, absolute.
+// Throws vmrig::Error (kUsage).
+std::string state_folder(const Context& context);
+
+// Where the abilities of QEMU binaries are cached; empty for nowhere.
+std::string cache_folder();
+
+// `path` made absolute by the working folder; nothing is resolved.
+std::string absolute_path(const std::string& path);
+
+}  // namespace vmrig

@@ -1,0 +1,74 @@
+// vmrig list: the table of VMs.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launcher/cli/output.hpp"
+#include "launcher/commands/commands.hpp"
+#include "launcher/commands/environment.hpp"
+#include "launcher/commands/vm_summary.hpp"
+#include "launcher/state_dir.hpp"
+
+namespace vmrig {
+namespace {
+
+std::string or_dash(const std::string& text) { return text.empty() ? "-" : printable(text); }
+
+std::vector<std::string> row(const VmEntry& entry) {
+  const VmSummary vm = summarise(entry);
+  return {printable(entry.name),
+          std::string(condition_name(entry.condition)),
+          vm.pid > 0 ? fmt::format("{}", vm.pid) : "-",
+          vm.vcpus > 0 ? fmt::format("{}", vm.vcpus) : "-",
+          or_dash(vm.memory),
+          vm.node ? fmt::format("{}", *vm.node) : "-",
+          vm.uptime ? duration_text(*vm.uptime) : "-"};
+}
+
+Json json_of(const VmEntry& entry) {
+  const VmSummary vm = summarise(entry);
+  Json out = {{"name", entry.name},
+              {"state", condition_name(entry.condition)},
+              {"pid", vm.pid > 0 ? Json(vm.pid) : Json(nullptr)},
+              {"supervisor", vm.supervisor > 0 ? Json(vm.supervisor) : Json(nullptr)},
+              {"vcpus", vm.vcpus},
+              {"memory", vm.memory},
+              {"node", vm.node ? Json(*vm.node) : Json(nullptr)},
+              {"uptime_s", vm.uptime ? Json(vm.uptime->count()) : Json(nullptr)}};
+  if (!vm.reason.empty()) out["reason"] = vm.reason;
+  if (!entry.problem.empty()) out["problem"] = entry.problem;
+  return out;
+}
+
+// No VMs: only the heading, or an empty list, and status 0. That is an answer, not a fault.
+ExitStatus list(bool json, const Context& context) {
+  std::vector<VmEntry> entries;
+  if (const auto root = StateRoot::open_existing(state_folder(context))) entries = root->list();
+  if (json) {
+    Json all = Json::array();
+    for (const VmEntry& entry : entries) all.push_back(json_of(entry));
+    write_json(all);
+    return ExitStatus::kDone;
+  }
+  std::vector<std::vector<std::string>> rows = {
+      {"NAME", "STATE", "PID", "VCPUS", "MEMORY", "NODE", "UPTIME"}};
+  for (const VmEntry& entry : entries) rows.push_back(row(entry));
+  write_out(table(rows));
+  return ExitStatus::kDone;
+}
+
+}  // namespace
+
+RunCommand define_list(CommandLine& line) {
+  auto json = std::make_shared<bool>(false);
+  line.flag("--json", "As a JSON array", *json);
+  return [json](const Context& context) { return list(*json, context); };
+}
+
+}  // namespace vmrig

@@ -1,0 +1,196 @@
+#include "launcher/commands/prepare.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+
+#include "hostcfg/base/json_document.hpp"
+#include "hostcfg/read_facts.hpp"
+#include "launcher/caps_cache.hpp"
+#include "launcher/commands/environment.hpp"
+#include "launcher/config/load_config.hpp"
+#include "launcher/state_dir.hpp"
+
+namespace vmrig {
+namespace {
+
+Error read_error(const char* what, const std::string& path, int error_number) {
+  return Error({.status = ExitStatus::kUsage,
+                .operation = std::string("read ") + what,
+                .object = path,
+                .cause = system_error({}, {}, error_number).parts().cause,
+                .mend = {}});
+}
+
+Fd open_input(const char* what, const std::string& path) {
+  if (path == "-") return Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
+  // A pipe is welcome (a shell's process substitution), and so may block.
+  Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  if (!file) throw read_error(what, path, errno);
+  return file;
+}
+
+// At most one byte more than `limit`, so that the caller can tell that there is too much.
+std::string read_input(const char* what, const std::string& path, std::size_t limit) {
+  const Fd file = open_input(what, path);
+  std::string text;
+  constexpr std::size_t kStep = 16384;
+  while (text.size() <= limit) {
+    const std::size_t used = text.size();
+    const std::size_t room = std::min(kStep, limit + 1 - used);
+    text.resize(used + room);
+    const ssize_t got = ::read(file.get(), text.data() + used, room);
+    const int error_number = errno;
+    text.resize(used + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+    if (got == 0) return text;
+    if (got < 0 && error_number != EINTR) throw read_error(what, path, error_number);
+  }
+  return text;
+}
+
+std::string folder_of(const std::string& path) {
+  if (path == "-") return absolute_path(".");
+  const std::string absolute = absolute_path(path);
+  const std::size_t slash = absolute.rfind('/');
+  return slash == 0 ? "/" : absolute.substr(0, slash);
+}
+
+std::string recorded_text(const char* what, const std::string& path, const char* mend) {
+  constexpr std::size_t kLimit = std::size_t{64} << 20;  // 72 CPUs make 30 kB of facts
+  std::string text = read_input(what, path, kLimit);
+  if (text.size() <= kLimit) return text;
+  throw Error({.status = ExitStatus::kUsage,
+               .operation = std::string("read ") + what,
+               .object = path,
+               .cause = "it is larger than 64 MiB",
+               .mend = mend});
+}
+
+HostFacts recorded_facts(const std::string& path) {
+  const char* mend = "vmrig host facts > FILE makes one";
+  const Json json = Json::parse(recorded_text("facts", path, mend), nullptr, false);
+  std::string cause = "it is no JSON";
+  if (!json.is_discarded()) {
+    try {
+      return facts_from_json(json);
+    } catch (const Error& error) {
+      cause = error.what();
+    }
+  }
+  throw Error({.status = ExitStatus::kUsage,
+               .operation = "read facts",
+               .object = path,
+               .cause = cause,
+               .mend = mend});
+}
+
+qmp::QemuCaps recorded_caps(const std::string& path) {
+  const char* mend = "vmrig probe --json > FILE makes one";
+  const std::string text = recorded_text("QEMU's abilities", path, mend);
+  try {
+    return qmp::QemuCaps::parse(text);
+  } catch (const qmp::CapsError& error) {
+    throw Error({.status = ExitStatus::kUsage,
+                 .operation = "read QEMU's abilities",
+                 .object = path,
+                 .cause = error.what(),
+                 .mend = mend});
+  }
+}
+
+struct Qemu {
+  std::string path;
+  qmp::QemuCaps caps;
+};
+
+Qemu find_out_about_qemu(const PlanSources& sources, const VmConfig& config) {
+  if (sources.caps_path) {
+    return {.path = config.qemu.empty() ? kDefaultQemu : config.qemu,
+            .caps = recorded_caps(*sources.caps_path)};
+  }
+  std::string path = find_qemu(config.qemu, environment_value("PATH"));
+  CapsOptions options;
+  options.cache_folder = cache_folder();
+  qmp::QemuCaps caps = load_caps(path, options);
+  return {.path = std::move(path), .caps = std::move(caps)};
+}
+
+PreparedPlan plan_with(const Qemu& qemu, const PlanSources& sources, const VmConfig& config,
+                       std::vector<Lease> leases) {
+  std::optional<Topology> topology;
+  HostFacts facts;
+  if (sources.facts_path) {
+    facts = recorded_facts(*sources.facts_path);
+  } else {
+    topology = Topology::of_this_host();
+    FactsRequest request;
+    request.paths = paths_of(config);
+    // No device of a config needs them yet, and reading them takes most of the time.
+    request.devices = FactsRequest::Devices::kSkip;
+    facts = read_host_facts(request, *topology);
+  }
+  const PlanInput input{.config = config,
+                        .facts = facts,
+                        .caps = qemu.caps,
+                        .qemu = qemu.path,
+                        .leases = std::move(leases)};
+  return {
+      .plan = make_plan(input), .topology = std::move(topology), .host_nodes = facts.nodes.size()};
+}
+
+bool pins_threads(const Plan& plan) {
+  const ThreadPlacement& placement = plan.placement;
+  return !placement.iothreads.empty() ||
+         std::any_of(placement.vcpus.begin(), placement.vcpus.end(),
+                     [](const CpuSet& cpus) { return !cpus.empty(); });
+}
+
+}  // namespace
+
+void describe_sources(CommandLine& line, PlanSources& sources) {
+  line.positional("CONFIG", "The VM's JSON file; - is standard input", sources.config_path);
+  line.repeated("--set", "PATH=VALUE", "Lay a value over the file's: --set cpu.vcpus=4",
+                sources.settings);
+}
+
+VmConfig read_config(const PlanSources& sources) {
+  const bool is_input = sources.config_path == "-";
+  ConfigSource source;
+  source.text = read_input("config", sources.config_path, JsonDocument::kMaxBytes);
+  source.file = is_input ? "standard input" : sources.config_path;
+  source.folder = folder_of(sources.config_path);
+  source.environment = whole_environment();
+  source.settings = sources.settings;
+  return load_config(source);
+}
+
+PreparedPlan prepare_plan(const PlanSources& sources, const VmConfig& config,
+                          std::vector<Lease> leases) {
+  const Qemu qemu = find_out_about_qemu(sources, config);
+  return plan_with(qemu, sources, config, std::move(leases));
+}
+
+LaunchRequest claim_vm(const Context& context, const PlanSources& sources, RunMode mode) {
+  const VmConfig config = read_config(sources);
+  const Qemu qemu = find_out_about_qemu(sources, config);  // may take a while: before the lock
+  StateRoot root = StateRoot::open(state_folder(context));
+  const StateRoot::Lock lock = root.lock();
+  root.clean(lock);
+  // What this very name holds is no conflict: claim() tells that it runs already.
+  std::vector<Lease> leases = root.leases();
+  std::erase_if(leases, [&](const Lease& lease) { return lease.vm == config.name; });
+  PreparedPlan prepared = plan_with(qemu, sources, config, std::move(leases));
+  const std::optional<VmEntry> same_name = root.find(config.name);
+  if (!same_name || !same_name->living()) prepared.plan.require_good();
+  VmFolder folder = root.claim(lock, initial_state(prepared.plan, mode));
+  if (!pins_threads(prepared.plan)) prepared.topology.reset();
+  return {.plan = std::move(prepared.plan),
+          .folder = std::move(folder),
+          .topology = std::move(prepared.topology)};
+}
+
+}  // namespace vmrig

@@ -1,0 +1,64 @@
+// vmrig start: run in the background.
+#include "launcher/commands/start.hpp"
+
+#include <fmt/format.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "launcher/cli/output.hpp"
+#include "launcher/commands/commands.hpp"
+#include "launcher/commands/seconds.hpp"
+#include "launcher/daemonize.hpp"
+#include "launcher/supervisor.hpp"
+
+namespace vmrig {
+namespace {
+
+constexpr double kDefaultWaitS = 120;
+
+void refuse_what_is_not_built(const StartOptions& options) {
+  if (options.wait != "agent") return;
+  throw Error({.status = ExitStatus::kUsage,
+               .operation = "wait for",
+               .object = "agent",
+               .cause = "waiting for the guest agent is not built yet",
+               .mend = "--wait=TEXT waits for a text on the console"});
+}
+
+int supervise_in_background(const StartOptions& options, const Context& context, ReadyPipe& pipe) {
+  SuperviseOptions supervise_options;
+  supervise_options.mode = RunMode::kDetached;
+  supervise_options.on_running = [&pipe](const VmState& state) { pipe.ready(to_json(state)); };
+  if (options.wait) {
+    supervise_options.wait_for_text = *options.wait;
+    supervise_options.wait_deadline =
+        qmp::deadline_in(to_milliseconds(options.timeout_s.value_or(kDefaultWaitS)));
+  }
+  LaunchRequest request = claim_vm(context, options.sources, RunMode::kDetached);
+  return static_cast<int>(supervise(std::move(request), std::move(supervise_options)).status());
+}
+
+}  // namespace
+
+ExitStatus start_in_background(const StartOptions& options, const Context& context) {
+  refuse_what_is_not_built(options);
+  const Json report = run_detached(
+      [&](ReadyPipe& pipe) { return supervise_in_background(options, context, pipe); });
+  const VmState state = vm_state_from_json(report);
+  write_out(fmt::format("started {} (QEMU {}, {}, pid {})\n", quote(state.name), state.qemu_version,
+                        state.accel, state.qemu.pid));
+  return ExitStatus::kDone;
+}
+
+RunCommand define_start(CommandLine& line) {
+  auto options = std::make_shared<StartOptions>();
+  describe_sources(line, options->sources);
+  line.option("--wait", "TEXT", "Return when the guest has printed this on its console",
+              options->wait);
+  line.seconds("--timeout", "Longest wait for that text; the VM is ended then (120)",
+               options->timeout_s);
+  return [options](const Context& context) { return start_in_background(*options, context); };
+}
+
+}  // namespace vmrig

@@ -1,0 +1,206 @@
+// vmrig status: one VM in full.
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hostcfg/folder_reader.hpp"
+#include "hostcfg/thread_affinity.hpp"
+#include "launcher/cli/output.hpp"
+#include "launcher/commands/commands.hpp"
+#include "launcher/commands/vm_connection.hpp"
+#include "launcher/commands/vm_summary.hpp"
+
+namespace vmrig {
+namespace {
+
+// A thread as recorded, and what the kernel says of it now.
+struct LiveThread {
+  VmThread recorded;
+  std::optional<CpuSet> allowed;  // none: the thread is gone
+};
+
+std::vector<LiveThread> read_threads(const VmEntry& entry) {
+  std::vector<LiveThread> threads;
+  if (!entry.state) return threads;
+  const auto tasks = FolderReader::open(fmt::format("/proc/{}/task", entry.state->qemu.pid));
+  for (const VmThread& thread : entry.state->threads) {
+    LiveThread live{.recorded = thread, .allowed = std::nullopt};
+    // Only a thread of this very QEMU: a tid may be another's by now.
+    const std::string tid = fmt::format("{}", thread.tid);
+    if (entry.qemu_alive && tasks && tasks->exists(tid.c_str())) {
+      try {
+        live.allowed = thread_affinity(thread.tid);
+      } catch (const Error&) {
+        live.allowed.reset();  // ended between the two looks
+      }
+    }
+    threads.push_back(std::move(live));
+  }
+  return threads;
+}
+
+// What the supervisor says, which is newer than the record; null when there is none.
+Json ask_supervisor(const Context& context, const VmEntry& entry) {
+  if (!entry.supervisor_alive || entry.condition == VmCondition::kStarting) return nullptr;
+  VmConnection vm = VmConnection::open(context, entry.name);
+  if (vm.far() != VmConnection::Far::kSupervisor) return nullptr;
+  return vm.execute("vmrig-status", Json::object(), qmp::deadline_in(kTalkTimeout));
+}
+
+std::string version_of(const VmEntry& entry) {
+  return entry.state ? entry.state->qemu_version : std::string();
+}
+
+Json thread_json(const LiveThread& thread) {
+  const VmThread& recorded = thread.recorded;
+  return {{"role", recorded.role},
+          {"id", recorded.id},
+          {"tid", recorded.tid},
+          {"pinned", recorded.cpus.to_string()},
+          {"cpus", thread.allowed ? Json(thread.allowed->to_string()) : Json(nullptr)}};
+}
+
+Json status_json(const VmEntry& entry, const VmFolder& folder, const Json& live) {
+  const VmSummary vm = summarise(entry);
+  Json out = {
+      {"name", entry.name},
+      {"state", condition_name(entry.condition)},
+      {"reason", vm.reason},
+      {"pid", vm.pid > 0 ? Json(vm.pid) : Json(nullptr)},
+      {"supervisor", vm.supervisor > 0 ? Json(vm.supervisor) : Json(nullptr)},
+      {"vcpus", vm.vcpus},
+      {"memory", vm.memory},
+      {"node", vm.node ? Json(*vm.node) : Json(nullptr)},
+      {"uptime_s", vm.uptime ? Json(vm.uptime->count()) : Json(nullptr)},
+      {"logs", {{"qemu", folder.path_of(kQemuLogName)}, {"vmrig", folder.path_of(kVmrigLogName)}}},
+      {"threads", Json::array()},
+      {"live", live}};
+  for (const LiveThread& thread : read_threads(entry)) {
+    out["threads"].push_back(thread_json(thread));
+  }
+  if (entry.state) {
+    out["qemu"] = {{"path", entry.state->qemu_path},
+                   {"version", version_of(entry)},
+                   {"accel", entry.state->accel}};
+    out["config"] = entry.state->config;
+    out["claim"] = to_json(entry.state->claim);
+    out["vmrig_version"] = entry.state->vmrig_version;
+  }
+  if (!entry.problem.empty()) out["problem"] = entry.problem;
+  return out;
+}
+
+// Ids and what stands behind them, of the config's lists of devices.
+std::vector<std::vector<std::string>> device_rows(const Json& config) {
+  struct List {
+    const char* key;
+    const char* kind;
+    std::vector<const char*> details;
+  };
+  static const std::vector<List> kLists = {{"disks", "disk", {"path", "format"}},
+                                           {"nics", "nic", {"type", "mac"}},
+                                           {"serial", "serial", {"type"}},
+                                           {"iothreads", "iothread", {"pin"}}};
+  std::vector<std::vector<std::string>> rows;
+  for (const List& list : kLists) {
+    const auto found = config.find(list.key);
+    if (found == config.end() || !found->is_array()) continue;
+    for (const Json& device : *found) {
+      if (!device.is_object()) continue;
+      std::string details;
+      for (const char* key : list.details) {
+        const auto value = device.find(key);
+        if (value == device.end() || !value->is_string()) continue;
+        details += (details.empty() ? "" : " ") + printable(value->get<std::string>());
+      }
+      rows.push_back({fmt::format("  {}", list.kind),
+                      printable(device.value("id", std::string("?"))), details});
+    }
+  }
+  return rows;
+}
+
+std::string thread_table(const std::vector<LiveThread>& threads) {
+  std::vector<std::vector<std::string>> rows = {{"THREAD", "TID", "PINNED", "MAY RUN ON"}};
+  for (const LiveThread& thread : threads) {
+    const VmThread& recorded = thread.recorded;
+    std::string label = recorded.role;
+    if (!recorded.id.empty()) label += " " + recorded.id;
+    rows.push_back({"  " + printable(label), fmt::format("{}", recorded.tid),
+                    recorded.cpus.empty() ? "no" : recorded.cpus.to_string(),
+                    thread.allowed ? thread.allowed->to_string() : "gone"});
+  }
+  return table(rows);
+}
+
+std::string head(const VmEntry& entry, const VmSummary& vm) {
+  std::string text =
+      fmt::format("{}   {}", styled(printable(entry.name), Style::kBold, stdout_colour()),
+                  condition_name(entry.condition));
+  if (!vm.reason.empty()) text += fmt::format(" ({})", printable(vm.reason));
+  if (vm.uptime) text += ", up " + duration_text(*vm.uptime);
+  return text + "\n";
+}
+
+std::string status_text(const VmEntry& entry, const VmFolder& folder) {
+  const VmSummary vm = summarise(entry);
+  std::string text = head(entry, vm);
+  std::vector<std::vector<std::string>> rows;
+  if (entry.state) {
+    const VmState& state = *entry.state;
+    rows.push_back({"QEMU", fmt::format("{}, {}, {}", version_of(entry), state.accel,
+                                        printable(state.qemu_path))});
+    rows.push_back(
+        {"processes",
+         fmt::format("QEMU {}, supervisor {}", vm.pid > 0 ? fmt::format("{}", vm.pid) : "gone",
+                     vm.supervisor > 0 ? fmt::format("{}", vm.supervisor) : "gone")});
+    rows.push_back({"guest", fmt::format("{} vCPUs, {}{}", vm.vcpus, printable(vm.memory),
+                                         vm.node ? fmt::format(", node {}", *vm.node) : "")});
+  }
+  if (!entry.problem.empty()) rows.push_back({"record", printable(entry.problem)});
+  rows.push_back({"logs", printable(folder.path_of(kQemuLogName))});
+  rows.push_back({"", printable(folder.path_of(kVmrigLogName))});
+  text += table(rows);
+  const std::vector<LiveThread> threads = read_threads(entry);
+  if (!threads.empty()) text += thread_table(threads);
+  if (entry.state && entry.state->config.is_object()) {
+    const auto devices = device_rows(entry.state->config);
+    if (!devices.empty()) text += "DEVICES\n" + table(devices);
+  }
+  return text;
+}
+
+ExitStatus status(const std::string& name, bool json, const Context& context) {
+  const StateRoot root = open_root_for(context, name);
+  const Json live = ask_supervisor(context, find_vm(root, name));
+  const VmEntry entry = find_vm(root, name);  // after the talk: as new as what was said
+  const VmFolder folder = root.folder(name);
+  if (json) {
+    write_json(status_json(entry, folder, live));
+  } else {
+    write_out(status_text(entry, folder));
+  }
+  return ExitStatus::kDone;
+}
+
+struct StatusOptions {
+  std::string name;
+  bool json = false;
+};
+
+}  // namespace
+
+RunCommand define_status(CommandLine& line) {
+  auto options = std::make_shared<StatusOptions>();
+  line.positional("NAME", "The VM", options->name);
+  line.flag("--json", "As JSON", options->json);
+  return
+      [options](const Context& context) { return status(options->name, options->json, context); };
+}
+
+}  // namespace vmrig
