@@ -5,8 +5,8 @@
 #include <string>
 
 #include "hostcfg/base/json.hpp"
-#include "launcher/cli/text.hpp"
 #include "launcher/plan.hpp"
+#include "launcher/text.hpp"
 
 namespace vmrig {
 

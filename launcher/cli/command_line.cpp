@@ -8,7 +8,7 @@
 
 #include "hostcfg/base/nearest.hpp"
 #include "launcher/cli/output.hpp"
-#include "launcher/cli/text.hpp"
+#include "launcher/text.hpp"
 
 namespace vmrig {
 namespace {

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "hostcfg/base/json.hpp"
-#include "launcher/cli/text.hpp"
+#include "launcher/text.hpp"
 
 namespace vmrig {
 

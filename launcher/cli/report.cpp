@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "launcher/cli/output.hpp"
-#include "launcher/cli/text.hpp"
+#include "launcher/text.hpp"
 #include "qmp/error.hpp"
 
 namespace vmrig {

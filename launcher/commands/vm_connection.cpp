@@ -8,9 +8,9 @@
 
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/base/nearest.hpp"
-#include "launcher/cli/text.hpp"
 #include "launcher/commands/environment.hpp"
 #include "launcher/plan.hpp"
+#include "launcher/text.hpp"
 
 namespace vmrig {
 namespace {

@@ -1,4 +1,4 @@
-#include "launcher/cli/text.hpp"
+#include "launcher/text.hpp"
 
 #include <fmt/format.h>
 
