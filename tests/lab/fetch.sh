@@ -49,7 +49,7 @@ update_lists() {
 }
 
 # up_to_date STAMP KEY: whether STAMP was made by this script with the same KEY.
-script_hash=$(cat "${BASH_SOURCE[0]}" "$here/inside/initramfs.sh" | sha256sum | cut -c1-16)
+script_hash=$(sha256sum <"${BASH_SOURCE[0]}" | cut -c1-16)
 up_to_date() { [ -f "$1" ] && [ "$(cat "$1")" = "$script_hash $2" ]; }
 
 make_tools() {
@@ -63,7 +63,7 @@ make_tools() {
     { echo "lab: can't download ${tools[*]}" >&2; return 1; }
   local deb
   for deb in "$work"/debs/*.deb; do dpkg -x "$deb" "$work"; done
-  rm -rf "$work/debs" "$work"/usr/{share,include,lib/udev} "$work"/etc "$work"/lib/systemd
+  (cd "$work" && rm -rf debs usr/share usr/include usr/lib/udev etc lib/systemd)
   echo "$script_hash ${tools[*]}" >"$work/.stamp"
   rm -rf "$lab/tools"
   mv "$work" "$lab/tools"
@@ -82,6 +82,7 @@ extract_vmlinux() {
   for tool in xz zstd; do
     command -v "$tool" >/dev/null || continue
     case $tool in xz) magic='\xfd7zXZ\x00' ;; zstd) magic='\x28\xb5\x2f\xfd' ;; esac
+    # shellcheck disable=SC2013  # numbers
     for offset in $(LC_ALL=C grep -aboP "$magic" "$1" | cut -d: -f1); do
       # What follows the compressed kernel is no part of the stream: the exit status says nothing.
       tail -c "+$((offset + 1))" "$1" | "$tool" -dcq >"$2" 2>/dev/null || :
@@ -100,7 +101,10 @@ kmod() (
 )
 
 make_initrd() {
-  local work=$1 release=$2 root=$1/initrd line name
+  local work=$lab/kernel-$1 release root line name
+  release=$(<"$work/release")
+  root=$work/initrd
+  rm -rf "$root"
   mkdir -p "$root"/{bin,dev,proc,sys,lib,new,lower,rw}
   cp "$lab/tools/bin/busybox" "$root/bin/busybox"
   cp "$here/inside/initramfs.sh" "$root/init"
@@ -118,7 +122,9 @@ make_initrd() {
     basename "$line" >>"$root/lib/order"
   done <"$work/boot_modules"
   # Not compressed: QEMU copies it in at once, the guest would have to inflate it under TCG.
-  (cd "$root" && find . | LC_ALL=C sort | "$lab/tools/bin/busybox" cpio -o -H newc 2>/dev/null) >"$work/initrd.img"
+  (cd "$root" && find . | LC_ALL=C sort | "$lab/tools/bin/busybox" cpio -o -H newc 2>/dev/null) >"$work/initrd.img.tmp"
+  # A running machine has read the old one already.
+  mv "$work/initrd.img.tmp" "$work/initrd.img"
   rm -rf "$root" "$work/boot_modules"
 }
 
@@ -147,7 +153,6 @@ make_kernel() {
   local image="$work/modules/boot/vmlinuz-$release"
   [ -f "$image" ] || { echo "lab: $package holds no vmlinuz" >&2; return 1; }
   extract_vmlinux "$image" "$work/vmlinux" || cp "$image" "$work/vmlinux"
-  make_initrd "$work" "$release"
   echo "$release" >"$work/release"
   rm -rf "$work/deb" "$work/modules/boot"
   echo "$script_hash $series" >"$work/.stamp"
@@ -157,11 +162,17 @@ make_kernel() {
 }
 
 fetch_all() {
-  local series
+  local series key
   apt_options
   # Plain calls: behind || the shell would ignore failures inside them.
   make_tools
-  for series in "$@"; do make_kernel "$series"; done
+  for series in "$@"; do
+    make_kernel "$series"
+    key="$series $(sha256sum <"$here/inside/initramfs.sh")"
+    up_to_date "$lab/kernel-$series/.initrd" "$key" && continue
+    make_initrd "$series"
+    echo "$script_hash $key" >"$lab/kernel-$series/.initrd"
+  done
 }
 
 [ $# -gt 0 ] || die "usage: fetch.sh KERNEL..."

@@ -3,13 +3,14 @@
 # 0000:41:00.0 on node 1, an NVMe with two VFs, shared0 and shared1 in one IOMMU group,
 # CPUs 0-1 on node 0, 2-3 on node 1 and isolated, hugepages of both sizes on both nodes.
 
+# shellcheck disable=SC2034,SC2054  # used by run.sh; commas are QEMU's
 # machine_args KERNEL_FOLDER SHARE: fills the array machine_args.
 machine_args() {
   local kernel=$1 share=$2
   local cmdline=(console=ttyS0,115200 quiet panic=-1 tsc=reliable no_timer_check
-    intel_iommu=on iommu=pt isolcpus=2-3 net.ifnames=0 mitigations=off random.trust_cpu=on
+    intel_iommu=on iommu=pt isolcpus=2-3 net.ifnames=0 mitigations=off sysrq_always_enabled random.trust_cpu=on
     # Both sizes on both nodes: without a node 1GiB pages land where there is room.
-    default_hugepagesz=2M hugepagesz=1G hugepages=0:1,1:2 hugepagesz=2M hugepages=0:320,1:320)
+    default_hugepagesz=2M hugepagesz=1G hugepages=0:1,1:1 hugepagesz=2M hugepages=0:320,1:320)
   machine_args=(
     -nodefaults -no-user-config -display none -no-reboot
     -M q35 -accel tcg,thread=multi

@@ -5,13 +5,13 @@
 #   run.sh --shell [--kernel 6.1|6.12]     an interactive root shell in the machine
 # CASE is the name or the beginning of a file in cases/ (01, 02-nested). README.md tells more.
 # Prints one line a case; exit 0 when none failed, 1 otherwise, 2 for wrong usage.
-# Environment: VMRIG (default <repo>/build/release/launcher/vmrig), VMRIG_GUEST.
+# Environment: VMRIG_LAB_CASES (another folder of cases), VMRIG (default <repo>/build/release/launcher/vmrig), VMRIG_GUEST.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../lib/common.sh"
 . "$here/machine.sh"
 
-boot_limit=120  # seconds until the first case starts; ten are usual
+boot_limit=${VMRIG_LAB_BOOT_LIMIT:-120}  # seconds until the first case starts; ten are usual
 grace=20        # seconds a case may exceed its limit before the machine is given up
 tail_lines=25   # of the outer console, shown with a failure
 
@@ -22,6 +22,7 @@ usage() {
 
 kernels=(6.1 6.12)
 logs=$repo/build/lab/logs
+case_dir=${VMRIG_LAB_CASES:-$here/cases}
 mode=cases
 wanted=()
 while [ $# -gt 0 ]; do
@@ -48,10 +49,10 @@ select_cases() {
   local file name want hit
   for want in "${wanted[@]}"; do
     hit=no
-    for file in "$here"/cases/"$want"*; do [ ! -f "$file" ] || hit=yes; done
+    for file in "$case_dir"/"$want"*; do [ ! -f "$file" ] || hit=yes; done
     [ $hit = yes ] || die "no case \"$want\"" "$(basename "$0") --list"
   done
-  for file in "$here"/cases/*.sh; do
+  for file in "$case_dir"/*.sh; do
     name=$(basename "$file" .sh)
     for want in "${wanted[@]:-}"; do
       if [[ $name.sh == "$want"* ]]; then
@@ -65,7 +66,7 @@ select_cases() {
 # case_limit NAME: its own "# limit: SECONDS" line, or 60.
 case_limit() {
   local limit
-  limit=$(sed -n 's/^# limit: \([0-9]\{1,\}\).*/\1/p' "$here/cases/$1.sh" | head -1)
+  limit=$(sed -n 's/^# limit: \([0-9]\{1,\}\).*/\1/p' "$case_dir/$1.sh" | head -1)
   echo "${limit:-60}"
 }
 
@@ -85,8 +86,8 @@ trap 'exit 143' TERM HUP
 # What the scripts inside read; their paths are the host's, because / is the host's.
 write_env() {
   {
-    printf 'export LAB_DIR=%q LAB_REPO=%q LAB_BUILD=%q LAB_KERNEL=%q LAB_MODE=%q\n' \
-      "$here" "$repo" "$repo/build/lab" "$2" "$mode"
+    printf 'export LAB_DIR=%q LAB_CASE_DIR=%q LAB_REPO=%q LAB_BUILD=%q LAB_KERNEL=%q LAB_MODE=%q\n' \
+      "$here" "$case_dir" "$repo" "$repo/build/lab" "$2" "$mode"
     printf 'export VMRIG=%q VMRIG_GUEST=%q VMRIG_SOURCE=%q\n' \
       "${VMRIG:-$repo/build/release/launcher/vmrig}" "${VMRIG_GUEST:-$repo/build/guest}" "$repo"
     # A plain list: the initramfs reads this file too, and its shell has no arrays.
@@ -104,6 +105,8 @@ seconds_since() {
 show_tail() {
   [ -s "$1" ] || return 0
   echo "  --- $2 (end of $1)"
+  # A trace may be longer than the tail; what it is about comes first.
+  grep -m1 -E 'Kernel panic|BUG:|Oops|soft lockup|blocked for more' "$1" | tr -d '\r' | sed 's/^/  | /' || :
   tail -n "$tail_lines" "$1" | tr -d '\r' | sed 's/^/  | /'
 }
 
@@ -126,6 +129,18 @@ report() {
   [ -z "${longest:-}" ] || echo "  slow: $longest"
 }
 
+# Has the hung machine's kernel print its running and blocked tasks on the console.
+dump_tasks() {
+  local key
+  # 9: everything reaches the console; l: running tasks; w: blocked ones. The monitor drops
+  # keys that come faster than the guest takes them, so wait for each one's echo or a second.
+  for key in 9 l w; do
+    echo "sendkey alt-sysrq-$key" >&"$monitor"
+    read -r -t 1 -u "$events" _ || :
+  done
+  tail_lines=120
+}
+
 # Follows the machine's events until it ends. Each line is "@ KIND ARG...".
 follow() {
   local kind name rest wait=$boot_limit begun why=
@@ -136,6 +151,7 @@ follow() {
     IFS=' ' read -r -t "$wait" -u "$events" kind name rest || rc=$?
     if [ $rc -gt 128 ]; then
       why="the machine made no progress for $wait s"
+      dump_tasks
       break
     fi
     [ $rc = 0 ] || break # end of file
@@ -147,18 +163,16 @@ follow() {
       wait=$((rest + grace))
       begun=$(date +%s%N)
       ;;
-    @step) step="$name $rest" ;;
-    @slow) longest="$name $rest" ;;
+    @step) step="$name${rest:+ $rest}" ;;
+    @slow) longest="$name${rest:+ $rest}" ;;
     @result) # NAME RESULT SECONDS DETAIL
       local result=${rest%% *} detail=${rest#* }
       report "$result" "$name" "${detail%% *}" "${detail#* }"
       done_cases+=("$name") current='' step='between cases' longest=
       wait=$grace
       ;;
-    @end)
-      step='power off'
-      wait=$grace
-      ;;
+    # All logs are written through by now: no need to wait for a power-off.
+    @end) break ;;
     esac
   done
   # What has no result by now never gets one.
@@ -192,14 +206,19 @@ run_kernel() {
   if [ $mode = shell ]; then
     "$qemu" "${machine_args[@]}" -serial mon:stdio -serial null {share_lock}>&- || :
   else
+    rm -f "$share"/monitor.*
+    mkfifo "$share/monitor.in" "$share/monitor.out"
+    exec {monitor}<>"$share/monitor.in"
     # The second serial line carries events; its end of file tells that QEMU is gone.
     exec {events}< <(exec "$qemu" "${machine_args[@]}" -serial "file:$share/console.log" \
       -chardev file,id=events,path=/dev/stdout -serial chardev:events \
+      -chardev "pipe,id=monitor,path=${share//,/,,}/monitor" -mon monitor \
       </dev/null 2>"$share/qemu.log" {share_lock}>&-)
     qemu_pid=$!
     follow
     end_machine
-    exec {events}<&-
+    exec {events}<&- {monitor}>&-
+    rm -f "$share"/monitor.*
     say "lab: kernel $kernel done in $(seconds_since "$begun") s"
   fi
   rm -f "$share/env" "$share/.lock"
@@ -209,7 +228,7 @@ run_kernel() {
 select_cases
 if [ $mode = list ]; then
   for name in "${cases[@]}"; do
-    printf '%-28s %s\n' "$name" "$(sed -n '2s/^# //p' "$here/cases/$name.sh")"
+    printf '%-28s %s\n' "$name" "$(sed -n '2s/^# //p' "$case_dir/$name.sh")"
   done
   exit 0
 fi

@@ -16,20 +16,20 @@ for device in /dev/vhost-net /dev/net/tun /dev/vfio/vfio; do
 done
 
 step "two PFs on two nodes"
-expect_eq "$(<$pci/$pf0/numa_node)" 0 "node of pf0"
-expect_eq "$(<$pci/$pf1/numa_node)" 1 "node of pf1"
-expect_eq "$(readlink -f /sys/class/net/pf0/device)" "$(readlink -f $pci/$pf0)" "device of pf0"
-expect_eq "$(readlink -f /sys/class/net/pf1/device)" "$(readlink -f $pci/$pf1)" "device of pf1"
+expect_eq "$(<"$pci/$pf0/numa_node")" 0 "node of pf0"
+expect_eq "$(<"$pci/$pf1/numa_node")" 1 "node of pf1"
+expect_eq "$(readlink -f /sys/class/net/pf0/device)" "$(readlink -f "$pci/$pf0")" "device of pf0"
+expect_eq "$(readlink -f /sys/class/net/pf1/device)" "$(readlink -f "$pci/$pf1")" "device of pf1"
 
 step "VFs come and go"
-for pf in $pf0 $pf1; do
-  expect_eq "$(<$pci/$pf/sriov_totalvfs)" 7 "VFs that $pf can have"
-  create_vfs $pf 2
-  first=$(vf_of $pf 0) second=$(vf_of $pf 1)
+for pf in "$pf0" "$pf1"; do
+  expect_eq "$(<"$pci/$pf/sriov_totalvfs")" 7 "VFs that $pf can have"
+  create_vfs "$pf" 2
+  first=$(vf_of "$pf" 0) second=$(vf_of "$pf" 1)
   expect_eq "$(driver_of "$first")" igbvf "driver of VF 0"
-  expect_eq "$(<"$pci/$first/numa_node")" "$(<$pci/$pf/numa_node)" "node of a VF"
+  expect_eq "$(<"$pci/$first/numa_node")" "$(<"$pci/$pf/numa_node")" "node of a VF"
   expect_ne "$(group_of "$first")" "$(group_of "$second")" "group of two VFs"
-  expect_ne "$(group_of "$first")" "$(group_of $pf)" "group of VF and PF"
+  expect_ne "$(group_of "$first")" "$(group_of "$pf")" "group of VF and PF"
 done
 
 step "a group that two devices share"
@@ -44,9 +44,8 @@ expect_eq "$(driver_of "$nvme")" nvme "driver of the NVMe"
 need command -v nvme >/dev/null
 
 step "hugepages of both sizes on both nodes"
-expect_eq "$(free_pages 0 1048576)" 1 "free 1GiB pages of node 0"
-expect_eq "$(free_pages 1 1048576)" 2 "free 1GiB pages of node 1"
 for node in 0 1; do
+  expect_eq "$(free_pages $node 1048576)" 1 "free 1GiB pages of node $node"
   expect_eq "$(free_pages $node 2048)" 320 "free 2MiB pages of node $node"
 done
 

@@ -8,10 +8,23 @@ fatal() {
   echo "lab: $*" >/dev/console
   $b poweroff -f
 }
+# note TEXT: with the uptime to the console, so that a boot that hangs tells where.
+note() {
+  read -r up _ </proc/uptime
+  echo "lab: $up s: $*" >/dev/console
+}
 $b mount -t proc proc /proc
 $b mount -t sysfs sys /sys
 $b mount -t devtmpfs dev /dev
-while read -r module; do $b insmod "/lib/$module" || fatal "can't load $module"; done </lib/order
+note modules
+# Drivers that probe slowly and that no other module needs load beside the rest.
+while read -r module; do
+  case $module in
+  kvm-amd.ko | igb.ko | e1000.ko | nvme.ko) $b insmod "/lib/$module" & ;;
+  *) $b insmod "/lib/$module" || fatal "can't load $module" ;;
+  esac
+done </lib/order
+note root
 options=trans=virtio,version=9p2000.L,msize=512000
 # The host's / does not change while the lab runs: cached loosely, it is many times faster.
 $b mount -t 9p -o "$options,cache=loose,ro" root /lower || fatal "no 9p root"
@@ -25,8 +38,7 @@ $b mkfifo /new/run/lab/never
 $b mount -t 9p -o "$options,cache=none" share /new/run/lab/share || fatal "no 9p share"
 . /new/run/lab/share/env
 
-# The build machine's temporary files mean nothing here, but a checkout among them does.
-case $LAB_REPO/ in /tmp/*) ;; *) $b mount -t tmpfs -o mode=1777 tmp /new/tmp ;; esac
+note mounts
 $b mkdir -p /dev/pts /dev/shm /dev/hugepages /dev/hugepages1G
 $b mount -t devpts -o ptmxmode=0666,mode=0620,gid=5 devpts /dev/pts
 $b mount -t tmpfs -o mode=1777 shm /dev/shm
@@ -41,6 +53,9 @@ $b ln -s /proc/self/fd/0 /dev/stdin
 $b ln -s /proc/self/fd/1 /dev/stdout
 $b ln -s /proc/self/fd/2 /dev/stderr
 echo lab >/proc/sys/kernel/hostname
+note "drivers that probe slowly"
+wait
+note "network names"
 
 # Names by MAC; machine.sh gives them out. VFs work only while their PF is up.
 for link in /sys/class/net/eth*; do
@@ -53,7 +68,8 @@ for link in /sys/class/net/eth*; do
   esac
   $b ip link set "${link##*/}" name $name
 done
-for name in lo pf0 pf1; do $b ip link set $name up; done
+for name in lo pf0 pf1; do $b ip link set $name up & done
+wait
 
 for folder in proc sys dev; do $b mount --move /$folder /new/$folder; done
 exec $b switch_root /new /bin/bash "$LAB_DIR/inside/init.sh"

@@ -77,7 +77,8 @@ wait_for_line() {
   [ -e "$file" ] || : >>"$file"
   exec {lab_lines}< <(exec tail -n +1 -f ${pid:+--pid="$pid"} "$file")
   follower=$!
-  timeout "$seconds" grep -m1 -F -- "$text" <&"$lab_lines" || rc=$?
+  # --foreground: in the case's process group, which its own time limit ends.
+  timeout --foreground "$seconds" grep -m1 -F -- "$text" <&"$lab_lines" || rc=$?
   kill "$follower" 2>/dev/null || :
   exec {lab_lines}<&-
   [ $rc = 0 ] && return 0
@@ -88,7 +89,7 @@ wait_for_line() {
 
 # wait_for_exit PID SECONDS: of any process, child or not.
 wait_for_exit() {
-  timeout "$2" tail --pid="$1" -s 0.1 -f /dev/null || fail "process $1 still runs after $2 s"
+  timeout --foreground "$2" tail --pid="$1" -s 0.1 -f /dev/null || fail "process $1 still runs after $2 s"
 }
 
 # driver_of BDF: name of the bound driver, or "none".

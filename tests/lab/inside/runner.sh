@@ -3,6 +3,7 @@
 # when its script fails, when its time is up, and when it leaves the host changed.
 . "$LAB_DIR/inside/state.sh"
 share=/run/lab/share
+baseline=/run/lab/before after=/run/lab/after
 group=/sys/fs/cgroup/case
 events=${LAB_EVENTS:-1}
 event() { printf '%s\n' "$*" >&"$events"; }
@@ -28,18 +29,18 @@ end_case_processes() {
   return 1
 }
 
-# state_differs BEFORE: prints the difference once it has had time to settle.
+# state_differs: prints the difference once it has had time to settle.
 state_differs() {
   local deadline
   now_ms
   deadline=$((now_ms + settle_seconds * 1000))
   while :; do
-    state_snapshot >"$work/after"
-    cmp -s "$1" "$work/after" && return 1
+    state_snapshot >"$after"
+    cmp -s "$baseline" "$after" && return 1
     now_ms
     [ $now_ms -lt $deadline ] || break
   done
-  diff "$1" "$work/after" | sed -n 's/^</before:/p; s/^>/after: /p'
+  diff "$baseline" "$after" | sed -n 's/^</before:/p; s/^>/after: /p'
   return 0
 }
 
@@ -47,7 +48,8 @@ run_case() {
   local name=$1 limit=$2 log=$share/$1.log begun rc result=PASS detail='' kernel_lines
   work=/run/lab/work/$name
   mkdir -p "$work/tmp" "$group"
-  state_snapshot >"$work/before"
+  # What a passed case left is what the next one finds.
+  [ -e "$baseline" ] || state_snapshot >"$baseline"
   kernel_lines=$(dmesg | wc -l)
   event "@case $name $limit"
   now_ms
@@ -55,7 +57,7 @@ run_case() {
   (
     echo "$BASHPID" >"$group/cgroup.procs"
     export LAB_CASE=$name LAB_WORK=$work LAB_EVENTS=$events TMPDIR=$work/tmp
-    cd "$work" && exec timeout --kill-after=5 "$limit" bash "$LAB_DIR/cases/$name.sh"
+    cd "$work" && exec timeout --kill-after=10 "$limit" bash "$LAB_CASE_DIR/$name.sh"
   ) >"$log" 2>&1 </dev/null
   rc=$?
   now_ms
@@ -67,11 +69,14 @@ run_case() {
   esac
   {
     end_case_processes || { result=FAIL detail+="${detail:+, }processes left running"; }
-    if state_differs "$work/before"; then
+    if state_differs; then
       result=FAIL detail+="${detail:+, }the host is not as before"
     fi
     if [ $result = FAIL ]; then
-      state_restore "$work/before"
+      state_restore "$baseline"
+      state_differs && echo "the above could not be put back"
+      # Judge the next case by what it finds, not by this one's damage.
+      rm -f "$baseline"
       echo "kernel messages since the case began:"
       dmesg | tail -n "+$((kernel_lines + 1))" | tail -n 60
     fi

@@ -1,0 +1,3 @@
+# Must be skipped.
+. "$LAB_DIR/inside/lib.sh"
+skip "it says so"

@@ -1,0 +1,2 @@
+# Must be reported as not run.
+. "$LAB_DIR/inside/lib.sh"
