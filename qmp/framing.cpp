@@ -43,7 +43,8 @@ void Framer::append(std::string_view bytes) {
 void Framer::compact() {
   const std::size_t held = end_ - start_;
   if (buffer_.capacity() > kKeepBytes && held <= kKeepBytes / 4) {
-    buffer_ = std::string(buffer_, start_, held);
+    // By swap: assigning a short string would keep the old capacity.
+    std::string(buffer_, start_, held).swap(buffer_);
   } else if (start_ > 0) {
     std::memmove(buffer_.data(), buffer_.data() + start_, held);
   }
@@ -112,6 +113,9 @@ std::optional<std::string_view> Framer::next() {
         escaped_ = true;
       } else if (c == '"') {
         in_string_ = false;
+      } else if (static_cast<unsigned char>(c) < 0x20) {
+        --scan_;  // it may be the newline at which resync() goes on
+        fail("a control character stands in a string");
       }
       continue;
     }
