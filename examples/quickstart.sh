@@ -45,7 +45,9 @@ started=yes
 booted=$(date +%s%N)
 
 say "the guest's own words:"
-console "$name"
+# The console repeats what was printed before; --timeout leaves it again, with status 124.
+words=$("$vmrig" console "$name" --timeout 1 </dev/null || [ $? = 124 ])
+grep "vmrig guest ready" <<<"$words" || die "the console did not show the greeting" "vmrig console $name"
 say "the machine, thread by thread:"
 "$vmrig" status "$name"
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Shared helpers of the test and example scripts; sourced, never executed.
 # Sets `repo` (the source folder) and offers progress, locking and apt access.
 # Everything that is downloaded or built lands below $repo/build.

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2154  # lists are used by name, repo comes from common.sh
 # The Debian packages that building, running and testing need; sourced after common.sh.
 
 packages_build=(g++ cmake ninja-build pkg-config ccache libboost1.81-dev nlohmann-json3-dev
