@@ -382,8 +382,9 @@ VmConfig defaults_for(Profile profile) {
 void describe(Fields& fields, VmConfig& config) {
   fields.required("name", "The VM's name, unique on its host.", config.name, name_rule());
   fields.optional("profile", "Which defaults the other keys have.", config.profile);
-  fields.optional("qemu", "QEMU's binary; qemu-system-x86_64 in PATH when not given.", config.qemu,
-                  path_rule());
+  fields.member("qemu", "QEMU's binary; qemu-system-x86_64 in PATH when not given.",
+                Fields::Need::kOptional, !config.qemu.empty(),
+                [&](Shape& shape) { visit(shape, config.qemu, path_rule()); });
   fields.optional("machine", "The machine.", config.machine);
   fields.not_built("firmware", "bios");
   fields.optional("boot", "What the machine boots.", config.boot);

@@ -1,0 +1,252 @@
+// Reading a config: what a user may get wrong, and what they are told.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "hostcfg/base/error.hpp"
+#include "launcher/config/load_config.hpp"
+
+using namespace vmrig;
+
+namespace {
+
+ConfigSource source(std::string text) {
+  return {.text = std::move(text),
+          .file = "vm.json",
+          .folder = "/vms",
+          .environment = {{"DISK", "/images/a.qcow2"}, {"TRICK", R"(x", "profile": "nfv)"}},
+          .settings = {}};
+}
+
+// "line path: message | mend", one a line, of all faults.
+std::string faults(const ConfigSource& from) {
+  try {
+    load_config(from);
+  } catch (const DiagnosticsError& error) {
+    std::string text;
+    for (const Diagnostic& fault : error.diagnostics()) {
+      text += std::to_string(fault.line) + " " + fault.path + ": " + fault.message +
+              (fault.mend.empty() ? "" : " | " + fault.mend) + "\n";
+    }
+    return text;
+  }
+  return {};
+}
+
+std::string faults(std::string text) { return faults(source(std::move(text))); }
+
+// The faults of a config that is good but for `members`.
+std::string faults_with(const std::string& members) {
+  return faults(R"({"name": "a", "memory": {"size": "1GiB"}, )" + members + "}");
+}
+
+bool has(const std::string& text, const std::string& part) {
+  const bool found = text.find(part) != std::string::npos;
+  if (!found) MESSAGE("missing: " << part << "\nin: " << text);
+  return found;
+}
+
+}  // namespace
+
+TEST_CASE("a config of two keys is enough, and gets the plain defaults") {
+  const VmConfig config = load_config(source(R"({"name": "a", "memory": {"size": "512MiB"}})"));
+  CHECK(config.name == "a");
+  CHECK(config.memory.size == Bytes::mib(512));
+  CHECK(config.cpu.vcpus == 1);
+  CHECK(config.cpu.pin.mode == Pinning::Mode::kNone);
+  CHECK(config.memory.merge);
+  CHECK(config.rng);
+  REQUIRE(config.serial.size() == 1);
+  CHECK(config.serial[0].id == "con0");
+}
+
+TEST_CASE("the nfv profile changes defaults, and any key overrides it") {
+  const VmConfig config = load_config(
+      source(R"({"memory": {"size": "8GiB", "lock": false}, "profile": "nfv", "name": "a"})"));
+  CHECK(config.cpu.pin.mode == Pinning::Mode::kAuto);
+  CHECK(config.cpu.emulator.mode == Pinning::Mode::kAuto);
+  CHECK(config.cpu.smt == SmtPolicy::kEmulator);
+  CHECK(config.cpu.exclusive);
+  CHECK(config.memory.prealloc);
+  CHECK_FALSE(config.memory.merge);
+  CHECK_FALSE(config.memory.lock);
+}
+
+TEST_CASE("comments are allowed, and relative paths are relative to the config's folder") {
+  const VmConfig config = load_config(source(R"(// a VM
+    {"name": "a", /* much */ "memory": {"size": "1GiB"},
+     "disks": [{"id": "d", "path": "a.qcow2"}, {"id": "e", "path": "/b"}]})"));
+  CHECK(config.disks.at(0).path == "/vms/a.qcow2");
+  CHECK(config.disks.at(1).path == "/b");
+}
+
+TEST_CASE("all faults are reported at once, each with its line and path") {
+  const std::string text = faults(R"({
+  "name": "a/b",
+  "memory": {"size": 512, "hugepage": "1GiB"},
+  "cpu": {"vcpus": 0,
+    "model": 7},
+  "disks": [{"id": "d"}, {"id": "d", "path": 3}],
+  "profil": "nfv"
+})");
+  CHECK(has(text, "2 name: \"a/b\" is no name for a VM"));
+  CHECK(
+      has(text, "3 memory.size: 512 is ambiguous; write a string with a unit, such as \"512MiB\""));
+  CHECK(has(text,
+            "3 memory.hugepage: \"hugepage\": unknown key in memory, did you mean \"hugepages\"?"));
+  CHECK(has(text, "4 cpu.vcpus: 0 is out of range; 1 to 4096 is possible"));
+  CHECK(has(text, "5 cpu.model: 7 is a number, a string is needed"));
+  CHECK(has(text, "6 disks[0].path: is missing, and has no default"));
+  CHECK(has(text, "6 disks[1].path: 3 is a number, a string is needed"));
+  CHECK(has(text, "6 disks[1].id: \"d\" is the id of disks[0].id already"));
+  CHECK(has(text, "7 profil: \"profil\": unknown key, did you mean \"profile\"?"));
+}
+
+TEST_CASE("a key that stands twice is a fault, wherever it stands") {
+  CHECK(has(faults(R"({"name": "a", "memory": {"size": "1GiB",
+    "size": "2GiB"}})"),
+            "2 memory.size: \"size\" stands twice in one object"));
+  CHECK(has(faults(R"({"name": "a", "name": {"x": [1]}, "memory": {"size": "1GiB"}})"),
+            "1 name: \"name\" stands twice"));
+}
+
+TEST_CASE("numbers are never converted in silence") {
+  CHECK(has(faults_with(R"("cpu": {"vcpus": -1})"), "-1 is out of range"));
+  CHECK(has(faults_with(R"("cpu": {"vcpus": 4294967297})"), "4294967297 is out of range"));
+  CHECK(has(faults_with(R"("cpu": {"vcpus": 18446744073709551615})"), "is out of range"));
+  CHECK(has(faults_with(R"("cpu": {"vcpus": 3.9})"), "3.9 is a number with a fraction"));
+  CHECK(has(faults_with(R"("cpu": {"vcpus": "4"})"), "\"4\" is a string, a whole number"));
+  CHECK(has(faults_with(R"("cpu": {"vcpus": 1e400})"), "not valid JSON"));
+  CHECK(has(faults_with(R"("rng": 1)"), "1 is a number, true or false is needed"));
+}
+
+TEST_CASE("sizes want an IEC unit") {
+  auto size = [](const std::string& value) {
+    return faults(R"({"name": "a", "memory": {"size": )" + value + "}}");
+  };
+  CHECK(has(size("\"8\""), "\"8\" is ambiguous; add a unit"));
+  CHECK(has(size("\"8GB\""), "has the unknown unit \"GB\""));
+  CHECK(has(size("\"GiB\""), "is not a size"));
+  CHECK(has(size("\"-1GiB\""), "is not a size"));
+  CHECK(has(size("\"0GiB\""), "is out of range"));
+  CHECK(has(size("\"99999999999999999999GiB\""), "is too large"));
+  CHECK(has(size("\"17179869184GiB\""), "is too large"));
+  CHECK(has(size("\"1025KiB\""), "is no multiple of 1MiB"));
+}
+
+TEST_CASE("settings that conflict are named with the mend") {
+  CHECK(has(faults_with(R"("cpu": {"vcpus": 4, "max_vcpus": 2})"),
+            "cpu.max_vcpus: is 2, less than the 4 vCPUs | \"max_vcpus\": 4"));
+  CHECK(has(faults_with(R"("cpu": {"vcpus": 4, "topology": {"cores": 3}})"),
+            "1 sockets of 3 cores of 1 threads are 3 CPUs, the VM has 4"));
+  CHECK(has(faults_with(R"("cpu": {"vcpus": 4, "pin": ["1"]})"), "has 1 cpulists"));
+  CHECK(has(faults_with(R"("cpu": {"pin": "some"})"), "is neither \"auto\" nor \"none\""));
+  CHECK(has(faults_with(R"("cpu": {"pin": ["1-"]})"), "cpu.pin[0]: \"1-\" is no cpulist"));
+  CHECK(
+      has(faults_with(R"("boot": {"initrd": "i"})"), "boot.initrd: is of no use without a kernel"));
+  CHECK(has(faults_with(R"("boot": {"order": ["x"]})"),
+            "boot.order[0]: no disk or NIC has the id \"x\""));
+  CHECK(has(faults_with(R"("disks": [{"id": "d", "path": "p", "aio": "native"}])"),
+            "disks[0].aio: \"native\" needs a cache of \"none\""));
+  CHECK(has(faults_with(R"("disks": [{"id": "d", "path": "p", "iothread": "io9"}])"),
+            "no iothread has the id \"io9\" | \"iothreads\": [{\"id\": \"io9\"}]"));
+  CHECK(
+      has(faults_with(R"("serial": [{"id": "s", "type": "file"}])"), "serial[0].path: is missing"));
+  CHECK(has(faults_with(R"("nics": [{"id": "n", "mac": "53:00:00:00:00:01"}])"),
+            "is a multicast address"));
+  CHECK(has(faults_with(R"("nics": [{"id": "n", "forward": ["tcp::22"]}])"), "is no forward"));
+  CHECK(has(
+      faults_with(
+          R"("nics": [{"id": "n", "mac": "52:54:00:00:00:AA"}, {"id": "m", "mac": "52:54:00:00:00:aa"}])"),
+      "nics[1].mac: 52:54:00:00:00:aa is the address of nics[0] already"));
+  CHECK(has(faults(R"({"name": "a", "memory": {"size": "3MiB", "hugepages": "2MiB"}})"),
+            "3MiB is no multiple of the hugepage size 2MiB | \"size\": \"4MiB\""));
+  CHECK(has(faults(R"({"name": "a", "memory": {"size": "3GiB", "max": "2GiB"}})"),
+            "less than the size"));
+}
+
+TEST_CASE("a key of the contract that is not built is refused by name, its neutral value is not") {
+  CHECK(has(faults_with(R"("tpm": {"version": 2})"),
+            "tpm: is not built yet in this version of vmrig | remove the key, or set it to null"));
+  CHECK(has(faults_with(R"("vfio": [{"id": "g", "host": "0:0.0"}])"), "vfio: is not built yet"));
+  CHECK(faults_with(R"("tpm": null, "vfio": [], "usb": [], "video": "none")").empty());
+}
+
+TEST_CASE("text that is no JSON is one clear fault with its line") {
+  CHECK(has(faults(""), "not valid JSON"));
+  CHECK(has(faults("{\n\"name\": }"), "2 : not valid JSON near \"\\\"name\\\": }\""));
+  CHECK(has(faults("{} x"), "not valid JSON"));
+  CHECK(has(faults("null"), "holds no config"));
+  CHECK(has(faults("[1]"), "is a list, an object is needed"));
+  CHECK(has(faults(std::string("\x7f"
+                               "ELF\0\x01\x02",
+                               7)),
+            "not valid JSON"));
+  CHECK(has(faults(std::string("{\"name\": \"\xff\xfe\"}")), "not valid JSON"));
+}
+
+TEST_CASE("deep and huge texts are refused without a crash") {
+  CHECK(has(faults(std::string(1 << 20, '[')), "nested deeper than 64 levels"));
+  CHECK(has(faults(std::string(5 << 20, ' ')), "larger than 4MiB"));
+  std::string deep;
+  for (int i = 0; i < 100000; ++i) deep += R"({"a":)";
+  CHECK(has(faults(deep), "nested deeper than 64 levels"));
+}
+
+TEST_CASE("names are folders' names, and nothing else") {
+  auto name = [](const std::string& json) {
+    return faults(R"({"memory": {"size": "1GiB"}, "name": )" + json + "}");
+  };
+  CHECK(has(name(R"("")"), "is empty"));
+  CHECK(has(name(R"("..")"), "is no name for a VM"));
+  CHECK(has(name(R"("a\nb")"), "\"a\\nb\" is no name for a VM"));
+  CHECK(has(name(R"("a\u0000b")"), "holds a NUL byte"));
+  CHECK(has(name("\"" + std::string(300, 'x') + "\""), "is 300 bytes long, 64 is the most"));
+  CHECK(has(name(R"("-x")"), "is no name for a VM"));
+  CHECK(name(R"("csr1000v-1_a.b")").empty());
+}
+
+TEST_CASE("environment values go into strings and can't add structure") {
+  ConfigSource from = source(R"({"name": "a", "memory": {"size": "1GiB"},
+    "disks": [{"id": "d", "path": "${DISK}"}, {"id": "e", "path": "/x$${y}$z${TRICK}"}]})");
+  const VmConfig config = load_config(from);
+  CHECK(config.disks.at(0).path == "/images/a.qcow2");
+  CHECK(config.disks.at(1).path == R"(/x${y}$zx", "profile": "nfv)");
+  CHECK(config.profile == Profile::kPlain);
+  CHECK(has(faults(R"({"name": "${NOPE}",
+    "memory": {"size": "1GiB"}})"),
+            "1 name: the environment variable \"NOPE\" is not set | export NOPE=…"));
+  CHECK(has(faults_with(R"("qemu": "${DISK")"), "qemu: \"${\" has no \"}\""));
+}
+
+TEST_CASE("--set lays values over the file, by index and by id, and is named in faults") {
+  ConfigSource from =
+      source(R"({"name": "a", "memory": {"size": "1GiB"}, "disks": [{"id": "d", "path": "p"}]})");
+  from.settings = {"memory.size=2GiB",    "cpu.vcpus=3",     "disks.d.readonly=true",
+                   "disks[0].serial=abc", "nics[0].id=net0", "name=b"};
+  const VmConfig config = load_config(from);
+  CHECK(config.name == "b");
+  CHECK(config.memory.size == Bytes::gib(2));
+  CHECK(config.cpu.vcpus == 3);
+  CHECK(config.disks.at(0).readonly);
+  CHECK(config.disks.at(0).serial == "abc");
+  CHECK(config.nics.at(0).id == "net0");
+  from.settings = {"memory.size=2", "disks.nope.path=x", "nonsense"};
+  const std::string text = faults(from);
+  CHECK(has(text, "memory.size: 2 is ambiguous"));
+  CHECK(has(text, "there is no \"disks.nope.path\""));
+  CHECK(has(text, "--set \"nonsense\" is not PATH=VALUE"));
+}
+
+TEST_CASE("a config written out and read again is the same") {
+  ConfigSource from =
+      source(R"({"name": "a", "profile": "nfv", "memory": {"size": "8GiB", "node": 1},
+    "cpu": {"vcpus": 2, "pin": ["1", "2-3"], "emulator": "4"}, "disks": [{"id": "d", "path": "/p"}],
+    "nics": [{"id": "n"}], "serial": [], "iothreads": [{"id": "io0", "pin": "auto"}]})");
+  const Json written = to_json(load_config(from));
+  CHECK(to_json(config_from_json(written)) == written);
+  CHECK(written.at("cpu").at("pin") == Json::array({"1", "2-3"}));
+  CHECK(written.at("memory").at("node") == 1);
+}
