@@ -176,7 +176,8 @@ std::string overview(const std::vector<Command>& commands) {
   text +=
       "\nvmrig COMMAND --help tells a command's options.\n"
       "Exit status: 0 done, 1 failed, 2 usage or config, 3 the host can't, 4 QEMU refused or "
-      "died,\n5 no such VM, 6 busy, 124 time up, 137 killed.\n";
+      "died,\n5 no such VM, 6 busy, 124 time up, 137 killed.\n"
+      "Environment: VMRIG_STATE_DIR (as --state-dir), VMRIG_CACHE_DIR, NO_COLOR.\n";
   return text;
 }
 

@@ -33,6 +33,8 @@ std::string state_folder(const Context& context) {
 }
 
 std::string cache_folder() {
+  std::string given = environment_value("VMRIG_CACHE_DIR");
+  if (!given.empty()) return absolute_path(given);
   return default_cache_folder(::geteuid(), environment_value("XDG_CACHE_HOME"),
                               environment_value("HOME"));
 }

@@ -16,7 +16,8 @@ std::map<std::string, std::string> whole_environment();
 // Throws vmrig::Error (kUsage).
 std::string state_folder(const Context& context);
 
-// Where the abilities of QEMU binaries are cached; empty for nowhere.
+// Where the abilities of QEMU binaries are cached: VMRIG_CACHE_DIR, else this user's default;
+// empty for nowhere.
 std::string cache_folder();
 
 // `path` made absolute by the working folder; nothing is resolved.

@@ -1,6 +1,7 @@
 // vmrig stop: end one VM or all of them.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <memory>
@@ -38,7 +39,8 @@ constexpr double kDefaultPowerdownS = 60;
 
 double powerdown_seconds(const StopCommandOptions& options, const VmEntry& entry) {
   if (options.force) return 0;
-  if (options.timeout_s) return *options.timeout_s;
+  constexpr double kLongestS = 86400;  // what a supervisor takes
+  if (options.timeout_s) return std::min(*options.timeout_s, kLongestS);
   return entry.state ? entry.state->stop_timeout_s : kDefaultPowerdownS;
 }
 

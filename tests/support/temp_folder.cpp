@@ -1,0 +1,33 @@
+#include "tests/support/temp_folder.hpp"
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <stdexcept>
+
+namespace vmrig::testing {
+
+TempFolder::TempFolder() {
+  std::string path = (std::filesystem::temp_directory_path() / "vmrig-test-XXXXXX").string();
+  if (::mkdtemp(path.data()) == nullptr) throw std::runtime_error("can't make a folder " + path);
+  path_ = path;
+}
+
+TempFolder::~TempFolder() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+void write_text(const std::string& path, std::string_view text) {
+  std::ofstream file(path, std::ios::binary | std::ios::trunc);
+  file.write(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!file.flush()) throw std::runtime_error("can't write " + path);
+}
+
+std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+}  // namespace vmrig::testing
