@@ -373,10 +373,15 @@ class Planner {
 
     PciSlots slots(config_.machine.type == MachineType::kQ35 ? PciLayout::kPcie
                                                              : PciLayout::kConventional);
-    for (DeviceDescription& description : list) {
-      for (FrontEnd& front_end : description.front_ends) {
-        if (front_end.bus == FrontEnd::Bus::kPci) slots.place(front_end);
+    try {
+      for (DeviceDescription& description : list) {
+        for (FrontEnd& front_end : description.front_ends) {
+          if (front_end.bus == FrontEnd::Bus::kPci) slots.place(front_end);
+        }
       }
+    } catch (const Error& full) {
+      add(finding(Severity::kProblem, "machine.type", full.what(), full.parts().mend,
+                  full.status()));
     }
     slots.add_spare_ports(config_.machine.hotplug_ports);
     for (const DeviceDescription& port : slots.ports()) device(port);

@@ -5,9 +5,7 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -18,9 +16,12 @@
 #include "launcher/plan.hpp"
 #include "launcher/show_plan.hpp"
 #include "tests/golden/start_qemu.hpp"
+#include "tests/support/plan_inputs.hpp"
 #include "tests/support/skip.hpp"
+#include "tests/support/temp_folder.hpp"
 
 using namespace vmrig;
+using namespace vmrig::testing;
 
 namespace {
 
@@ -46,32 +47,18 @@ const std::vector<Case>& cases() {
   return list;
 }
 
-std::string read_text(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  REQUIRE_MESSAGE(file.good(), "can't read " << path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
 Plan plan_of(const Case& which, const qmp::QemuCaps& caps) {
   const std::string file = which.config + ".json";
-  const VmConfig config = load_config({.text = read_text(VMRIG_GOLDEN "/" + file),
-                                       .file = file,
-                                       .folder = "/vms",
-                                       .environment = {},
-                                       .settings = {}});
-  const HostFacts facts =
-      facts_from_json(Json::parse(read_text(VMRIG_TEST_DATA "/facts/" + which.facts + ".json")));
+  const std::string text = read_text(VMRIG_GOLDEN "/" + file);
+  REQUIRE_MESSAGE(!text.empty(), "no such file: " << file);
+  const VmConfig config = load_config(
+      {.text = text, .file = file, .folder = "/vms", .environment = {}, .settings = {}});
+  const HostFacts facts = recorded_facts(which.facts);
   return make_plan({.config = config,
                     .facts = facts,
                     .caps = caps,
                     .qemu = "/usr/bin/qemu-system-x86_64",
                     .leases = {}});
-}
-
-qmp::QemuCaps recorded_caps(const std::string& version) {
-  return qmp::QemuCaps::parse(read_text(VMRIG_TEST_DATA "/caps/qemu-" + version + ".json"));
 }
 
 // What is compared: the screen that a user sees, then each argument with its origin.
@@ -92,7 +79,7 @@ void compare(const std::string& name, const std::string& text) {
   const std::string path = VMRIG_GOLDEN "/expected/" + name + ".txt";
   const char* update = std::getenv("VMRIG_UPDATE_GOLDEN");
   if (update != nullptr && std::string(update) == "1") {
-    std::ofstream(path, std::ios::binary) << text;
+    write_text(path, text);
     return;
   }
   const std::string expected = read_text(path);
@@ -111,8 +98,6 @@ TEST_CASE("every golden plan is as recorded, for QEMU 7.2") {
 
 TEST_CASE("the router's plan is as recorded for QEMU 5.2, 10.0 and 11.1, in the forms they take") {
   for (const std::string version : {"5.2", "10.0", "11.1"}) {
-    std::ifstream there(VMRIG_TEST_DATA "/caps/qemu-" + version + ".json");
-    if (!there.good()) continue;
     const Case router{"router", "two-socket-72cpu"};
     compare("router.two-socket-72cpu.qemu-" + version,
             golden_text(plan_of(router, recorded_caps(version))));
@@ -142,7 +127,7 @@ TEST_CASE("every golden command line starts the system's QEMU, which answers QMP
   for (const Case& which : cases()) {
     CAPTURE(which.config);
     CAPTURE(which.facts);
-    CHECK(testing::start_and_quit(plan_of(which, caps), qemu) == "");
+    CHECK(start_and_quit(plan_of(which, caps), qemu) == "");
   }
 }
 
@@ -153,6 +138,6 @@ TEST_CASE("every golden command line starts QEMU 10.0 too") {
   for (const Case& which : cases()) {
     CAPTURE(which.config);
     CAPTURE(which.facts);
-    CHECK(testing::start_and_quit(plan_of(which, caps), qemu10) == "");
+    CHECK(start_and_quit(plan_of(which, caps), qemu10) == "");
   }
 }

@@ -1,0 +1,95 @@
+// The words that devices become on QEMU's command line.
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "devices/disk.hpp"
+#include "devices/nic.hpp"
+#include "devices/serial.hpp"
+#include "launcher/command_line.hpp"
+#include "launcher/plan.hpp"
+#include "tests/support/plan_inputs.hpp"
+
+using namespace vmrig;
+
+namespace {
+
+std::vector<std::string> words_of(const std::vector<QemuArgument>& arguments) {
+  std::vector<std::string> words;
+  for (const QemuArgument& argument : arguments) {
+    words.insert(words.end(), argument.words.begin(), argument.words.end());
+  }
+  return words;
+}
+
+qmp::QemuCaps old_caps() {
+  qmp::QemuCaps caps = testing::recorded_caps("7.2");
+  caps.json_cli_device = caps.json_cli_netdev = caps.json_cli_object = false;
+  return caps;
+}
+
+}  // namespace
+
+TEST_CASE("commas are doubled, nothing else is touched") {
+  CHECK(escape_commas("a,b=c,,\n\"$(x)'") == "a,,b=c,,,,\n\"$(x)'");
+}
+
+TEST_CASE("nested JSON becomes dotted keys, booleans on and off") {
+  CHECK(keyval({{"a", true}, {"b", {{"c", "x,y"}, {"d", {1, 2}}}}}) ==
+        "a=on,b.c=x,,y,b.d.0=1,b.d.1=2");
+}
+
+TEST_CASE("a QEMU without JSON devices gets the same device as options") {
+  NicConfig nic;
+  nic.id = "net0";
+  nic.forward = {"tcp::2222-:22", "udp::53-:53"};
+  const DeviceDescription description = describe_nic(nic, "nics[0]", "vm", -1);
+  const auto words = words_of(render_device(description, old_caps()));
+  REQUIRE(words.size() == 4);
+  CHECK(words[1] == "user,hostfwd=tcp::2222-:22,hostfwd=udp::53-:53,id=net0");
+  CHECK(words[3] ==
+        "virtio-net-pci,id=net0,mac=" + stable_mac("vm", "net0") + ",netdev=net0,romfile=");
+}
+
+TEST_CASE("a file chardev keeps every byte of its path") {
+  SerialConfig serial{.id = "log", .type = SerialType::kFile, .path = "/a,b=c \"\n"};
+  const auto words = words_of(
+      render_device(describe_serial(serial, "serial[0]", 0, {}), testing::recorded_caps("7.2")));
+  CHECK(words.at(1) == "file,id=log,append=on,path=/a,,b=c \"\n");
+}
+
+TEST_CASE("a disk's path is a JSON string, whatever is in it") {
+  DiskConfig disk;
+  disk.id = "d";
+  disk.path = "/x\",\"driver\":\"nbd\n,readonly=on";
+  const auto words = words_of(
+      render_device(describe_disk(disk, "disks[0]", 0, false), testing::recorded_caps("7.2")));
+  const Json file = Json::parse(words.at(1));
+  CHECK(file.at("filename") == disk.path);
+  CHECK(file.at("driver") == "file");
+}
+
+TEST_CASE("MAC addresses are stable, local, unicast and differ by VM and by NIC") {
+  // The value itself is a promise: a guest's configuration hangs on it.
+  CHECK(stable_mac("vm", "net0") == stable_mac("vm", "net0"));
+  CHECK(stable_mac("vm", "net0").substr(0, 9) == "52:54:00:");
+  CHECK(stable_mac("vm", "net0") != stable_mac("vm", "net1"));
+  CHECK(stable_mac("vm", "net0") != stable_mac("vn", "net0"));
+  CHECK(stable_mac("ab", "c") != stable_mac("a", "bc"));
+}
+
+TEST_CASE("a disk's cache mode sets host cache, flushes and the guest's write cache") {
+  DiskConfig disk;
+  disk.id = "d";
+  disk.path = "/p.qcow2";
+  auto of = [&disk](DiskCache cache) {
+    disk.cache = cache;
+    return describe_disk(disk, "o", -1, false);
+  };
+  CHECK(of(DiskCache::kNone).backends.at(0).props.at("cache").at("direct") == true);
+  CHECK(of(DiskCache::kUnsafe).backends.at(1).props.at("cache").at("no-flush") == true);
+  CHECK(of(DiskCache::kWritethrough).front_ends.at(0).props.at("write-cache") == "off");
+  CHECK(of(DiskCache::kWriteback).front_ends.at(0).props.at("write-cache") == "on");
+  CHECK(of(DiskCache::kWriteback).backends.at(1).props.at("driver") == "qcow2");
+  CHECK(describe_disk(disk, "o", -1, true).backends.at(0).props.at("driver") == "host_device");
+}

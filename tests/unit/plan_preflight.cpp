@@ -1,0 +1,158 @@
+// What a plan refuses before anything is touched, and the accelerator's reasons.
+#include <doctest/doctest.h>
+
+#include <string>
+
+#include "tests/support/plan_inputs.hpp"
+
+using namespace vmrig;
+using namespace vmrig::testing;
+
+namespace {
+
+bool has(const std::string& text, const std::string& part) {
+  const bool found = text.find(part) != std::string::npos;
+  if (!found) MESSAGE("missing: " << part << "\nin: " << text);
+  return found;
+}
+
+PathFacts file(std::string magic = {}) {
+  return {.type = PathFacts::Type::kFile,
+          .readable = true,
+          .writable = true,
+          .size = Bytes::mib(1),
+          .magic_format = std::move(magic),
+          .error = {}};
+}
+
+constexpr const char* kOneDisk =
+    R"({"name": "d", "memory": {"size": "64MiB"}, "disks": [{"id": "disk0", "path": "/i/a.img"}]})";
+
+std::string disk_problems(const PathFacts& facts_of_disk, const char* config = kOneDisk) {
+  HostFacts facts = recorded_facts("vm-2cpu");
+  facts.paths["/i/a.img"] = facts_of_disk;
+  return problems_of(plan_of(config, facts));
+}
+
+Plan accel_plan(const std::string& accel, HostFacts facts) {
+  return plan_of(
+      R"({"name": "a", "memory": {"size": "64MiB"}, "machine": {"accel": ")" + accel + "\"}}",
+      facts);
+}
+
+}  // namespace
+
+TEST_CASE("a disk that is missing, a folder, or not permitted is a config fault") {
+  CHECK(has(disk_problems({}), "2 disks[0].path: \"/i/a.img\": no such file"));
+  PathFacts folder = file();
+  folder.type = PathFacts::Type::kDirectory;
+  CHECK(has(disk_problems(folder), "2 disks[0].path: \"/i/a.img\" is a "));
+  PathFacts locked = file();
+  locked.writable = false;
+  CHECK(has(disk_problems(locked), "2 disks[0].path: \"/i/a.img\" can't be written"));
+  CHECK(disk_problems(file()).empty());
+}
+
+TEST_CASE("an image whose content and format disagree is refused both ways") {
+  CHECK(has(disk_problems(file("qcow2")),
+            "2 disks[0].format: \"/i/a.img\" looks like qcow2, and its name does not say so"));
+  CHECK(has(disk_problems(file(), R"({"name": "d", "memory": {"size": "64MiB"},
+      "disks": [{"id": "disk0", "path": "/i/a.img", "format": "qcow2"}]})"),
+            "2 disks[0].format: \"/i/a.img\" is no qcow2 image | \"format\": \"raw\""));
+  CHECK(disk_problems(file("qcow2"), R"({"name": "d", "memory": {"size": "64MiB"},
+      "disks": [{"id": "disk0", "path": "/i/a.img", "format": "raw"}]})")
+            .empty());
+}
+
+TEST_CASE("a disk that another VM has open for writing is busy, a shared reader is not") {
+  HostFacts facts = recorded_facts("vm-2cpu");
+  facts.paths["/i/a.img"] = file();
+  Lease other;
+  other.vm = "db";
+  other.written_disks = {"/i/a.img"};
+  CHECK(has(problems_of(plan_of(kOneDisk, facts, {other})),
+            "6 disks[0].path: \"/i/a.img\" is in use by VM \"db\" | vmrig stop db"));
+  other.read_disks = std::move(other.written_disks);
+  other.written_disks.clear();
+  CHECK(has(problems_of(plan_of(kOneDisk, facts, {other})), "is in use by VM \"db\""));
+  CHECK(problems_of(plan_of(R"({"name": "d", "memory": {"size": "64MiB"},
+      "disks": [{"id": "disk0", "path": "/i/a.img", "readonly": true}]})",
+                            facts, {other}))
+            .empty());
+}
+
+TEST_CASE("one image for two disks of a VM is refused unless both only read") {
+  HostFacts facts = recorded_facts("vm-2cpu");
+  facts.paths["/i/a.img"] = file();
+  CHECK(has(problems_of(plan_of(R"({"name": "d", "memory": {"size": "64MiB"}, "disks": [
+      {"id": "x", "path": "/i/a.img"}, {"id": "y", "path": "/i/a.img", "readonly": true}]})",
+                                facts)),
+            "2 disks[1].path: \"/i/a.img\" is disks[0] already"));
+}
+
+TEST_CASE("auto takes KVM only where the flag and the device are there, and says why not") {
+  const HostFacts server = recorded_facts("two-socket-72cpu");
+  CHECK(accel_plan("auto", server).accel == Accel::kKvm);
+  CHECK(accel_plan("auto", server).accel_reason == "vmx, /dev/kvm opens");
+  const HostFacts paravirtual = recorded_facts("vm-2cpu");
+  CHECK(accel_plan("auto", paravirtual).accel == Accel::kTcg);
+  CHECK(accel_plan("auto", paravirtual).accel_reason == "the CPU shows neither vmx nor svm");
+  const HostFacts none = recorded_facts("no-kvm");
+  CHECK(accel_plan("auto", none).accel == Accel::kTcg);
+  CHECK(accel_plan("auto", none).accel_reason == "there is no /dev/kvm");
+  HostFacts denied = server;
+  denied.kvm.opens = false;
+  denied.kvm.error = "Permission denied";
+  CHECK(accel_plan("auto", denied).accel_reason == "/dev/kvm does not open: Permission denied");
+}
+
+TEST_CASE("KVM asked for and absent is the host's fault, with the mend") {
+  CHECK(has(problems_of(accel_plan("kvm", recorded_facts("no-kvm"))),
+            "3 machine.accel: kvm is asked for, and there is no /dev/kvm | modprobe kvm_intel"));
+  CHECK(problems_of(accel_plan("kvm", recorded_facts("vm-2cpu"))).empty());
+}
+
+TEST_CASE("the host CPU model needs KVM") {
+  CHECK(has(
+      problems_of(plan_of(R"({"name": "a", "memory": {"size": "64MiB"}, "cpu": {"model": "host"}})",
+                          recorded_facts("no-kvm"))),
+      "cpu.model: \"host\" needs KVM"));
+}
+
+TEST_CASE("more vCPUs than the machine can have is refused with its maximum") {
+  CHECK(has(
+      problems_of(plan_of(R"({"name": "a", "memory": {"size": "64MiB"}, "cpu": {"vcpus": 4000}})",
+                          recorded_facts("two-socket-72cpu"))),
+      "cpu.vcpus: 4000 vCPUs, and this QEMU's q35 has 288 at most"));
+}
+
+TEST_CASE("locked memory past the limit of an unprivileged vmrig is refused before QEMU says it") {
+  HostFacts facts = recorded_facts("container-cpuset");
+  facts.memlock_limit = Bytes::mib(8);
+  facts.can_ipc_lock = false;
+  CHECK(has(
+      problems_of(plan_of(R"({"name": "a", "memory": {"size": "64MiB", "lock": true}})", facts)),
+      "3 memory.lock: the limit on locked memory is 8MiB"));
+}
+
+TEST_CASE("more preallocated memory than the host has is refused, more on demand is a warning") {
+  const HostFacts facts = recorded_facts("vm-2cpu");
+  CHECK(has(
+      problems_of(plan_of(R"({"name": "a", "memory": {"size": "4TiB", "prealloc": true}})", facts)),
+      "3 memory.size: 4TiB is more than"));
+  const Plan plan = plan_of(R"({"name": "a", "memory": {"size": "4TiB"}})", facts);
+  CHECK(problems_of(plan).empty());
+  bool warned = false;
+  for (const Diagnostic& found : plan.preflight) {
+    warned = warned || (found.path == "memory.size" && found.severity == Severity::kWarning);
+  }
+  CHECK(warned);
+}
+
+TEST_CASE("more devices than the PCI buses take is refused, not truncated") {
+  std::string config =
+      R"({"name": "a", "memory": {"size": "64MiB"}, "machine": {"type": "pc"}, "nics": [)";
+  for (int i = 0; i < 40; ++i)
+    config += (i > 0 ? "," : "") + (R"({"id": "n)" + std::to_string(i) + "\"}");
+  CHECK(has(problems_of(plan_of(config + "]}", recorded_facts("no-kvm"))), "all 29 are taken"));
+}
