@@ -71,7 +71,7 @@ Membership read_membership(std::string_view text) {
 }  // namespace
 
 Cpuset read_cpuset(const FolderReader& root, const std::vector<Mount>& mounts) {
-  constexpr std::size_t kLimit = 64 * 1024;
+  constexpr std::size_t kLimit = std::size_t{64} * 1024;
   Cpuset cpuset;
   const Membership membership =
       read_membership(root.text("proc/self/cgroup", kLimit).value_or(std::string{}));

@@ -11,7 +11,7 @@
 namespace vmrig {
 
 void read_cpu_flags(const FolderReader& root, HostFacts& facts) {
-  constexpr std::size_t kLimit = 16 * 1024;
+  constexpr std::size_t kLimit = std::size_t{16} * 1024;
   const std::string first = root.text("proc/cpuinfo", kLimit, "\n\n").value_or(std::string{});
   std::string_view text = first;
   while (!text.empty()) {

@@ -72,7 +72,7 @@ std::vector<NumaNode> nodes_of(const Topology& topology, const FolderReader& roo
     nodes.push_back(std::move(node));
   }
   if (nodes.size() != 1) return nodes;
-  if (const auto meminfo = root.text("proc/meminfo", 16 * 1024)) {
+  if (const auto meminfo = root.text("proc/meminfo", std::size_t{16} * 1024)) {
     read_meminfo(*meminfo, nodes.front());
   }
   nodes.front().hugepages = read_hugepage_pools(root, "sys/kernel/mm/hugepages");

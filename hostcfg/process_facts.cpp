@@ -10,7 +10,7 @@
 namespace vmrig {
 namespace {
 
-constexpr std::size_t kLimit = 64 * 1024;
+constexpr std::size_t kLimit = std::size_t{64} * 1024;
 
 struct Status {
   std::optional<std::uint64_t> capabilities;

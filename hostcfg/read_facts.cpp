@@ -42,7 +42,7 @@ std::vector<std::string> split_parameters(std::string_view line) {
 void read_kernel(const FolderReader& root, HostFacts& facts) {
   facts.kernel_release = root.attribute("proc/sys/kernel/osrelease").value_or(std::string{});
   facts.boot_id = root.attribute("proc/sys/kernel/random/boot_id").value_or(std::string{});
-  constexpr std::size_t kLimit = 64 * 1024;
+  constexpr std::size_t kLimit = std::size_t{64} * 1024;
   facts.kernel_parameters =
       split_parameters(root.text("proc/cmdline", kLimit).value_or(std::string{}));
 }

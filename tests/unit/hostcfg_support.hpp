@@ -66,9 +66,6 @@ class FakeRoot {
   TemporaryFolder folder_;
 };
 
-// tests/data, from where this file is.
-inline std::filesystem::path data_folder() {
-  return std::filesystem::path(__FILE__).parent_path().parent_path() / "data";
-}
+inline std::filesystem::path data_folder() { return VMRIG_TEST_DATA; }
 
 }  // namespace vmrig::test
