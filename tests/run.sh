@@ -194,7 +194,7 @@ fi
 
 stage format 5 check_format
 stage scripts 5 check_scripts
-stage tidy 20 tests/tidy.sh
+stage tidy 25 tests/tidy.sh
 export VMRIG=$repo/build/release/launcher/vmrig
 stage quickstart 5 examples/quickstart.sh
 stage bench-smoke 5 tests/bench/launch.py --smoke

@@ -61,7 +61,8 @@ def main():
     for entry in json.loads((build / "compile_commands.json").read_text()):
         if not Path(entry["file"]).is_relative_to(repo) or Path(entry["file"]).is_relative_to(repo / "build"):
             continue
-        known = headers.get(entry.get("output", ""))
+        words = entry["command"].split()
+        known = headers.get(words[words.index("-o") + 1])
         key = hasher.key(entry, known) if known else None
         if key and (cache / key).exists():
             os.utime(cache / key)
