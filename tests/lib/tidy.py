@@ -63,7 +63,10 @@ def main():
             continue
         words = entry["command"].split()
         known = headers.get(words[words.index("-o") + 1])
-        key = hasher.key(entry, known) if known else None
+        try:
+            key = hasher.key(entry, known) if known else None
+        except FileNotFoundError:  # a header that is gone: the record is older than the source
+            key = None
         if key and (cache / key).exists():
             os.utime(cache / key)
             passed += 1
