@@ -24,7 +24,8 @@ class ExitWatch {
   // True once the process has ended; false at the deadline. Any number of waits at once.
   boost::asio::awaitable<bool> wait(qmp::Deadline deadline);
   bool has_ended() const;
-  // Called once, from the executor, when the process ends. May be set once.
+  // Called once, from the executor, when the process ends; takes the place of an earlier handler,
+  // an empty one removes it.
   void on_exit(std::function<void()> handler);
 
  private:

@@ -32,6 +32,8 @@ struct LaunchOptions {
   std::chrono::milliseconds timeout{30'000};  // from the start until the guest runs
   // Called right after QEMU was started, to do work while it initialises; may be empty.
   std::function<void(const Child&)> meanwhile;
+  // Subscribed before the guest runs, so that no event of its life is missed; may be empty.
+  std::function<void(const qmp::Event&)> on_event;
 };
 
 // A QEMU that is this process's child, with the only connection to its monitor.
@@ -39,14 +41,17 @@ struct Session {
   Child child;
   std::unique_ptr<ExitWatch> exit;
   std::unique_ptr<qmp::Client> monitor;
+  qmp::Subscription events;
   std::vector<VmThread> threads;
-  std::vector<std::string> serial_sockets;
-  std::vector<Fd> serials;  // connected, in the order of serial_sockets
+  Fd console;  // connected to the first serial socket; empty when there is none
 };
 
-// Starts QEMU stopped, negotiates, pins every vCPU and iothread, connects the serial ports,
-// continues. Throws vmrig::Error with QEMU's own words when it ends or refuses, at once; when it
-// hangs, at the timeout. QEMU is gone then, and reaped.
+// The names of the serial ports' sockets in the VM's folder; the first is the console.
+std::vector<std::string> serial_sockets(const Plan& plan);
+
+// Starts QEMU stopped, negotiates, pins every vCPU and iothread, connects the console, continues.
+// Throws vmrig::Error with QEMU's own words when it ends or refuses, at once; when it hangs, at the
+// timeout. QEMU is gone then, and reaped.
 boost::asio::awaitable<Session> launch(boost::asio::io_context& context,
                                        const LaunchRequest& request, LaunchOptions options);
 

@@ -3,6 +3,8 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -67,6 +69,8 @@ class VmFolder {
 
   VmState read_state() const;                    // throws vmrig::Error
   void write_state(const VmState& state) const;  // atomically, 0600
+  // Gives the name free while the folder stays: the VM has ended.
+  void release() { lock_.reset(); }
   // Deletes the folder with all that it holds; open fds stay usable. Throws vmrig::Error.
   void remove();
 

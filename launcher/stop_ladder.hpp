@@ -20,12 +20,13 @@ struct StopOptions {
   First first = First::kPowerdown;
   std::chrono::milliseconds powerdown_timeout{60'000};
   std::chrono::milliseconds quit_timeout{2'000};
+  std::function<void(StopBy)> on_rung;  // told of each rung before it is tried; may be empty
 };
 
 // Climbs until the process has ended, and tells the rung that did it. `monitor` may be null or
 // closed: then straight to SIGKILL through `pidfd`. A paused guest is continued so that it can
-// react to the power button. A second, more forceful
-// ladder may be climbed beside a first. Throws vmrig::Error when the kill is not allowed.
+// react to the power button. A second, more forceful ladder may be climbed beside a first. Throws
+// vmrig::Error when the kill is not allowed.
 boost::asio::awaitable<StopBy> stop_qemu(qmp::Client* monitor, ExitWatch& exit, int pidfd,
                                          StopOptions options);
 

@@ -35,7 +35,8 @@ struct VmOutcome {
 // gone (kept after a bad end when detached). Takes SIGTERM, SIGINT (first: powerdown ladder;
 // second: now) and SIGHUP for the time of the call; as PID 1 reaps orphans. Throws vmrig::Error
 // when the VM does not come to run, kTimeUp when wait_for_text was not printed in time (the VM is
-// ended then); nothing is left over.
+// ended then); nothing is left over. Facts, capabilities and the like of the caller's stay in
+// memory for the VM's life unless they are freed before.
 VmOutcome supervise(LaunchRequest request, SuperviseOptions options);
 
 }  // namespace vmrig

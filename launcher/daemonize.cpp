@@ -1,0 +1,177 @@
+#include "launcher/daemonize.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "hostcfg/base/error.hpp"
+#include "launcher/process.hpp"
+
+namespace vmrig {
+namespace {
+
+Json to_json(const Error::Parts& parts) {
+  return {{"status", static_cast<int>(parts.status)},
+          {"operation", parts.operation},
+          {"object", parts.object},
+          {"cause", parts.cause},
+          {"mend", parts.mend}};
+}
+
+Error::Parts parts_from_json(const Json& json) {
+  return {.status = static_cast<ExitStatus>(json.at("status").get<int>()),
+          .operation = json.at("operation").get<std::string>(),
+          .object = json.at("object").get<std::string>(),
+          .cause = json.at("cause").get<std::string>(),
+          .mend = json.at("mend").get<std::string>()};
+}
+
+Json to_json(const Diagnostic& finding) {
+  return {{"severity", static_cast<int>(finding.severity)},
+          {"status", static_cast<int>(finding.status)},
+          {"path", finding.path},
+          {"message", finding.message},
+          {"mend", finding.mend},
+          {"file", finding.file},
+          {"line", finding.line}};
+}
+
+Diagnostic diagnostic_from_json(const Json& json) {
+  return {.severity = static_cast<Severity>(json.at("severity").get<int>()),
+          .status = static_cast<ExitStatus>(json.at("status").get<int>()),
+          .path = json.at("path").get<std::string>(),
+          .message = json.at("message").get<std::string>(),
+          .mend = json.at("mend").get<std::string>(),
+          .file = json.at("file").get<std::string>(),
+          .line = json.at("line").get<int>()};
+}
+
+// Up to the first newline, or the end when the writer is gone.
+std::string read_line(int fd) {
+  std::string text;
+  char buffer[4096];
+  while (text.find('\n') == std::string::npos) {
+    const ssize_t got = ::read(fd, buffer, sizeof(buffer));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw system_error("hear from the supervisor", {}, errno);
+    if (got == 0) break;
+    text.append(buffer, static_cast<std::size_t>(got));
+  }
+  return text;
+}
+
+Error silent_end(pid_t supervisor) {
+  int status = 0;
+  while (::waitpid(supervisor, &status, 0) < 0 && errno == EINTR) {
+  }
+  const ExitReport report = WIFSIGNALED(status) ? ExitReport{.signal_number = WTERMSIG(status)}
+                                                : ExitReport{.status = WEXITSTATUS(status)};
+  return Error(
+      {.operation = "start VM",
+       .object = {},
+       .cause = fmt::format("its supervisor ended ({}) before the VM ran", to_string(report)),
+       .mend = "vmrig recover"});
+}
+
+void detach_standard_streams() {
+  const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null) throw system_error("open", "/dev/null", errno);
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    ::dup2(null.get(), stream);
+  }
+}
+
+[[noreturn]] void be_supervisor(const std::function<int(ReadyPipe&)>& supervisor, Fd pipe) {
+  int status = static_cast<int>(ExitStatus::kFailed);
+  ReadyPipe ready(std::move(pipe));
+  try {
+    ::setsid();
+    status = supervisor(ready);
+  } catch (const std::exception& error) {
+    ready.fail(error);
+  }
+  // Not exit(): the exit handlers belong to the process that was forked.
+  std::fflush(nullptr);
+  ::_exit(status);
+}
+
+}  // namespace
+
+void ReadyPipe::send(const Json& message) {
+  if (!fd_) return;
+  std::string text = message.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  std::string_view rest = text;
+  // The command may be gone (Ctrl-C): the VM goes on without it.
+  struct sigaction ignore {};
+  struct sigaction before {};
+  ignore.sa_handler = SIG_IGN;
+  ::sigaction(SIGPIPE, &ignore, &before);
+  while (!rest.empty()) {
+    const ssize_t put = ::write(fd_.get(), rest.data(), rest.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) break;
+    rest.remove_prefix(static_cast<std::size_t>(put));
+  }
+  ::sigaction(SIGPIPE, &before, nullptr);
+  fd_.reset();
+}
+
+void ReadyPipe::ready(const Json& report) {
+  // Before the word is given: the command's caller may read its output to the end.
+  detach_standard_streams();
+  send(Json{{"ready", report}});
+}
+
+void ReadyPipe::fail(const std::exception& error) {
+  if (const auto* ours = dynamic_cast<const Error*>(&error)) {
+    send(Json{{"error", to_json(ours->parts())}});
+  } else if (const auto* many = dynamic_cast<const DiagnosticsError*>(&error)) {
+    Json list = Json::array();
+    for (const Diagnostic& finding : many->diagnostics()) list.push_back(to_json(finding));
+    send(Json{{"diagnostics", std::move(list)}});
+  } else {
+    send(Json{
+        {"error", to_json(Error::Parts{
+                      .operation = "start VM", .object = {}, .cause = error.what(), .mend = {}})}});
+  }
+}
+
+Json run_detached(const std::function<int(ReadyPipe&)>& supervisor) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw system_error("make a pipe", {}, errno);
+  Fd reading(ends[0]);
+  Fd writing(ends[1]);
+  std::fflush(nullptr);  // or both processes would print what is buffered
+  const pid_t child = ::fork();
+  if (child < 0) throw system_error("start the supervisor", {}, errno);
+  if (child == 0) {
+    reading.reset();
+    be_supervisor(supervisor, std::move(writing));
+  }
+  writing.reset();
+  const std::string text = read_line(reading.get());
+  if (text.empty()) throw silent_end(child);
+  Json message = Json::parse(text);
+  if (message.contains("ready")) return std::move(message["ready"]);
+  // It has said its last word and is about to end: no zombie while the error is shown.
+  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  if (message.contains("error")) throw Error(parts_from_json(message["error"]));
+  std::vector<Diagnostic> findings;
+  for (const Json& finding : message.at("diagnostics")) {
+    findings.push_back(diagnostic_from_json(finding));
+  }
+  throw DiagnosticsError(std::move(findings));
+}
+
+}  // namespace vmrig

@@ -1,0 +1,117 @@
+#include "launcher/process.hpp"
+
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <chrono>
+#include <climits>
+#include <string_view>
+
+#include <fmt/format.h>
+
+#include "hostcfg/base/error.hpp"
+#include "hostcfg/files.hpp"
+
+namespace vmrig {
+namespace {
+
+constexpr std::size_t kMaxStatBytes = 4096;
+constexpr int kFieldsToStartTime = 19;  // from the state (field 3) to the start time (22)
+
+int poll_timeout_ms(qmp::Deadline deadline) {
+  if (deadline == qmp::kNoDeadline) return -1;
+  const auto left =
+      std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+  return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, INT_MAX));
+}
+
+}  // namespace
+
+std::optional<ProcessIdentity> identify_process(pid_t pid) {
+  if (pid <= 0) return std::nullopt;
+  std::optional<std::string> text;
+  try {
+    text = read_file_if_exists(fmt::format("/proc/{}/stat", pid), kMaxStatBytes);
+  } catch (const Error&) {
+    return std::nullopt;  // ESRCH: it ended between open and read
+  }
+  if (!text) return std::nullopt;
+  // The name in parentheses may hold spaces and parentheses of its own: the last one ends it.
+  const std::size_t name_end = text->rfind(')');
+  if (name_end == std::string::npos || name_end + 2 >= text->size()) return std::nullopt;
+  std::string_view rest = std::string_view(*text).substr(name_end + 2);
+  const char state = rest.front();
+  if (state == 'Z' || state == 'X') return std::nullopt;
+  for (int field = 0; field < kFieldsToStartTime; ++field) {
+    const std::size_t space = rest.find(' ');
+    if (space == std::string_view::npos) return std::nullopt;
+    rest.remove_prefix(space + 1);
+  }
+  ProcessIdentity identity{.pid = pid};
+  const auto [end, fault] =
+      std::from_chars(rest.data(), rest.data() + rest.size(), identity.start_time);
+  if (fault != std::errc{}) return std::nullopt;
+  return identity;
+}
+
+bool is_alive(const ProcessIdentity& process) { return identify_process(process.pid) == process; }
+
+Fd open_pidfd(const ProcessIdentity& process) {
+  // pidfd_open sets close-on-exec by itself. Source: pidfd_open(2).
+  Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
+  if (!fd) {
+    if (errno == ESRCH || errno == EINVAL) return Fd();
+    throw system_error("watch process", std::to_string(process.pid), errno);
+  }
+  // Compared after the pidfd holds it, so that a reused pid is noticed.
+  if (!is_alive(process)) return Fd();
+  return fd;
+}
+
+bool send_signal(int pidfd, int signal_number) {
+  if (::syscall(SYS_pidfd_send_signal, pidfd, signal_number, nullptr, 0) == 0) return true;
+  if (errno == ESRCH) return false;
+  throw system_error("signal process", {}, errno);
+}
+
+bool wait_for_exit(int pidfd, qmp::Deadline deadline) {
+  pollfd watched{.fd = pidfd, .events = POLLIN, .revents = 0};
+  while (true) {
+    const int count = ::poll(&watched, 1, poll_timeout_ms(deadline));
+    if (count > 0) return true;
+    if (count == 0) return false;
+    if (errno != EINTR) throw system_error("wait for process", {}, errno);
+  }
+}
+
+std::string to_string(const ExitReport& report) {
+  if (report.signal_number == 0) return fmt::format("exit status {}", report.status);
+  const char* name = ::sigabbrev_np(report.signal_number);
+  return name != nullptr ? fmt::format("signal {} (SIG{})", report.signal_number, name)
+                         : fmt::format("signal {}", report.signal_number);
+}
+
+std::optional<ExitReport> reap(int pidfd) {
+  siginfo_t info{};
+  int result = 0;
+  do {
+    result = ::waitid(P_PIDFD, static_cast<id_t>(pidfd), &info, WEXITED | WNOHANG);
+  } while (result != 0 && errno == EINTR);
+  if (result != 0 || info.si_pid == 0) return std::nullopt;
+  if (info.si_code == CLD_EXITED) return ExitReport{.status = info.si_status};
+  return ExitReport{.signal_number = info.si_status};
+}
+
+std::string read_boot_id() {
+  constexpr std::size_t kUuidBytes = 36;
+  return read_small_file("/proc/sys/kernel/random/boot_id", 64).substr(0, kUuidBytes);
+}
+
+}  // namespace vmrig

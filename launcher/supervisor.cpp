@@ -1,0 +1,521 @@
+#include "launcher/supervisor.hpp"
+
+#include <fmt/format.h>
+#include <malloc.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <chrono>
+#include <exception>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "hostcfg/base/shape_writer.hpp"
+#include "launcher/console.hpp"
+#include "launcher/stop_ladder.hpp"
+#include "launcher/vm_log.hpp"
+#include "qmp/error.hpp"
+#include "qmp/server.hpp"
+
+namespace vmrig {
+namespace {
+
+namespace asio = boost::asio;
+
+constexpr int kServerBacklog = 64;
+constexpr std::chrono::milliseconds kHurriedQuit{500};
+// QEMU's last events are in the socket when it ends; reading them takes no longer than this.
+constexpr std::chrono::milliseconds kLastWords{200};
+constexpr std::chrono::seconds kDrainTimeout{2};
+constexpr std::chrono::seconds kStatusTimeout{2};
+constexpr std::chrono::seconds kReconnectTimeout{5};
+constexpr double kMaxStopTimeoutS = 86400;
+
+std::int64_t seconds_since_epoch() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+std::string version_text(const qmp::QemuCaps::Version& version) {
+  return fmt::format("{}.{}.{}", version.major, version.minor, version.micro);
+}
+
+// A signal's disposition for a time.
+class Disposition {
+ public:
+  Disposition(int number, void (*handler)(int)) : number_(number) {
+    struct sigaction action {};
+    action.sa_handler = handler;
+    ::sigaction(number, &action, &before_);
+  }
+  Disposition(const Disposition&) = delete;
+  Disposition& operator=(const Disposition&) = delete;
+  ~Disposition() { ::sigaction(number_, &before_, nullptr); }
+
+ private:
+  int number_;
+  struct sigaction before_ {};
+};
+
+// As PID 1, vmrig inherits every orphan of the container. QEMU's own status is left for reap().
+void reap_orphans(pid_t qemu) {
+  while (true) {
+    siginfo_t info{};
+    if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
+    // QEMU stands before others in the queue: they are collected once it is.
+    if (info.si_pid == qemu) return;
+    siginfo_t collected{};
+    ::waitid(P_PID, static_cast<id_t>(info.si_pid), &collected, WEXITED | WNOHANG);
+  }
+}
+
+Json config_json(const VmConfig& config) {
+  VmConfig copy = config;
+  return write_shape([&](Shape& shape) { visit(shape, copy); });
+}
+
+class Supervisor {
+ public:
+  Supervisor(LaunchRequest request, SuperviseOptions options)
+      : request_(std::move(request)),
+        options_(std::move(options)),
+        log_(request_->folder.open_log(kVmrigLogName)),
+        signals_(context_, SIGTERM, SIGINT),
+        state_(initial_state(request_->plan, options_.mode)) {
+    const VmState claimed = request_->folder.read_state();
+    state_.supervisor = claimed.supervisor;
+    state_.boot_id = claimed.boot_id;
+    if (options_.mode == RunMode::kForeground) signals_.add(SIGHUP);
+    if (::getpid() == 1) signals_.add(SIGCHLD);
+    stop_defaults_.powerdown_timeout =
+        std::chrono::seconds(request_->plan.config.power.stop_timeout_s);
+    await_signal();
+  }
+
+  VmOutcome run() {
+    std::optional<VmOutcome> outcome;
+    std::exception_ptr fault;
+    asio::co_spawn(context_, live(outcome), [&](std::exception_ptr thrown) {
+      fault = std::move(thrown);
+      context_.stop();
+    });
+    context_.run();
+    if (fault) std::rethrow_exception(fault);
+    return std::move(*outcome);
+  }
+
+ private:
+  asio::awaitable<void> live(std::optional<VmOutcome>& outcome) {
+    std::optional<Error> fault;
+    try {
+      co_await start();
+    } catch (const Error& error) {
+      fault = error;
+    }
+    if (!fault) fault = co_await tell_of_start();
+    if (fault) {
+      if (session_.exit) co_await end_for_fault();
+      folder().remove();
+      if (stop_requests_ == 0) throw *fault;
+      outcome = VmOutcome{.kind = VmOutcome::Kind::kStopped, .reason = "stopped while it started"};
+      co_return;
+    }
+    (void)co_await session_.exit->wait(qmp::kNoDeadline);
+    outcome = co_await finish();
+  }
+
+  VmFolder& folder() { return request_ ? request_->folder : *folder_; }
+
+  void save() {
+    try {
+      folder().write_state(state_);
+    } catch (const Error& error) {
+      log_.write(error.what());
+    }
+  }
+
+  // From the plan to a guest that runs and sockets that serve.
+  asio::awaitable<void> start() {
+    LaunchOptions launch_options;
+    if (!state_.qemu_outlives_supervisor) {
+      launch_options.parent_death = SpawnRequest::ParentDeath::kKill;
+    }
+    std::optional<Fd> qmp_socket;
+    std::optional<Fd> console_socket;
+    launch_options.meanwhile = [&](const Child& child) {
+      qemu_pid_ = child.identity.pid;
+      state_.qemu = child.identity;
+      qemu_pidfd_ = child.pidfd.get();
+      save();
+      qmp_socket = folder().listen(kQmpSocketName, kServerBacklog);
+      if (!state_.serial_sockets.empty()) {
+        console_socket = folder().listen(kConsoleSocketName, kServerBacklog);
+      }
+      if (stop_requests_ > 0) send_signal(qemu_pidfd_, SIGKILL);
+    };
+    launch_options.on_event = [this](const qmp::Event& event) { on_event(event); };
+    try {
+      session_ = co_await launch(context_, *request_, std::move(launch_options));
+    } catch (...) {
+      qemu_pidfd_ = -1;
+      throw;
+    }
+    qemu_pidfd_ = session_.child.pidfd.get();
+    watch_monitor();
+
+    qmp::ServerOptions server_options;
+    server_options.log = [this](const std::string& message) { log_.write("qmp: " + message); };
+    server_.emplace(context_.get_executor(), qmp_socket->release(), *session_.monitor,
+                    std::move(server_options));
+    add_commands();
+    if (session_.console) {
+      ConsoleOptions console_options;
+      console_options.log = [this](const std::string& message) { log_.write(message); };
+      console_.emplace(context_.get_executor(), std::move(session_.console),
+                       std::move(*console_socket), std::move(console_options));
+    }
+    state_.threads = session_.threads;
+    if (state_.state == RunState::kStarting) state_.state = RunState::kRunning;
+    save();
+    log_.write(fmt::format("runs: QEMU {} ({}), pid {}", state_.qemu_version, state_.accel,
+                           state_.qemu.pid));
+    // What was for the launch only; the supervisor of an idle VM should cost next to nothing.
+    folder_.emplace(std::move(request_->folder));
+    request_.reset();
+    ::malloc_trim(0);
+  }
+
+  asio::awaitable<std::optional<Error>> tell_of_start() {
+    if (!options_.wait_for_text.empty()) {
+      const std::string text = options_.wait_for_text;
+      const bool printed = co_await console_->wait_for_text(text, options_.wait_deadline);
+      if (!printed) {
+        const bool ended = session_.exit->has_ended() || !session_.monitor->is_open();
+        co_return Error({.status = ended ? ExitStatus::kFailed : ExitStatus::kTimeUp,
+                         .operation = "wait for the console to print",
+                         .object = text,
+                         .cause = ended ? "the VM ended before" : "time is up; the VM was ended",
+                         .mend = {}});
+      }
+    }
+    if (options_.on_running) options_.on_running(state_);
+    // It holds the caller's pipe and plans, which are of no use from here on.
+    options_.on_running = nullptr;
+    co_return std::nullopt;
+  }
+
+  asio::awaitable<void> end_for_fault() {
+    StopOptions quick;
+    quick.first = StopOptions::First::kQuit;
+    quick.quit_timeout = kHurriedQuit;
+    (void)co_await stop_qemu(session_.monitor.get(), *session_.exit, qemu_pidfd_, std::move(quick));
+    (void)reap(session_.child.pidfd.get());
+    server_.reset();
+    console_.reset();
+  }
+
+  // QEMU is gone: what it was, the host side undone, everyone told.
+  asio::awaitable<VmOutcome> finish() {
+    if (session_.monitor->is_open()) {
+      asio::steady_timer& timer = monitor_closed_;
+      timer.expires_after(kLastWords);
+      boost::system::error_code ignored;
+      auto token = asio::redirect_error(asio::use_awaitable, ignored);
+      co_await timer.async_wait(token);
+    }
+    const ExitReport report = reap(session_.child.pidfd.get())
+                                  .value_or(ExitReport{.status = 0, .signal_number = SIGKILL});
+    if (::getpid() == 1) reap_orphans(-1);
+    VmOutcome outcome = judge(report);
+    log_.write("ended: " + outcome.reason);
+
+    const bool is_bad =
+        outcome.kind == VmOutcome::Kind::kCrashed || outcome.kind == VmOutcome::Kind::kPanicked;
+    state_.state = is_bad ? RunState::kCrashed : RunState::kEnded;
+    state_.reason = outcome.reason;
+    state_.ended_at = seconds_since_epoch();
+    try {
+      if (is_bad && options_.mode == RunMode::kDetached) {
+        save();
+        folder().release();
+      } else {
+        folder().remove();
+      }
+    } catch (const Error& error) {
+      log_.write(error.what());
+    }
+    // Only now: who waits in vmrig-stop may start the VM again at once.
+    is_over_ = true;
+    over_.cancel();
+    co_await asio::post(context_, asio::use_awaitable);
+    server_->upstream_gone(shutdown_data_);
+    co_await server_->drained(qmp::deadline_in(kDrainTimeout));
+    co_return outcome;
+  }
+
+  VmOutcome judge(const ExitReport& report) const {
+    using Kind = VmOutcome::Kind;
+    if (report.signal_number == SIGKILL && rung_ == StopBy::kKill) {
+      return {Kind::kKilled, "it had to be killed"};
+    }
+    if (report.signal_number != 0) return {Kind::kCrashed, "QEMU ended by " + to_string(report)};
+    const std::string reason = shutdown_data_.value("reason", std::string());
+    if (has_panicked_ || reason == "guest-panic") return {Kind::kPanicked, "the guest panicked"};
+    if (report.status != 0) return {Kind::kCrashed, "QEMU ended with " + to_string(report)};
+    if (rung_) {
+      return {Kind::kStopped, fmt::format("stopped by {}", stop_by_name(*rung_))};
+    }
+    if (reason == "guest-shutdown") return {Kind::kPoweredOff, "the guest powered off"};
+    if (reason == "guest-reset") return {Kind::kPoweredOff, "the guest reset"};
+    if (reason == "host-qmp-quit") return {Kind::kStopped, "QMP's quit"};
+    if (reason == "host-signal") return {Kind::kStopped, "QEMU was asked to end by a signal"};
+    return {Kind::kPoweredOff, reason.empty() ? "QEMU ended" : "QEMU ended: " + reason};
+  }
+
+  void set_run_state(RunState state, std::string reason) {
+    // A guest that is being stopped and continued for it is still one that is being stopped.
+    if (state_.state == RunState::kStopping || state_.state == state) return;
+    state_.state = state;
+    state_.reason = std::move(reason);
+    if (server_) save();  // before, start() writes it all
+  }
+
+  void on_event(const qmp::Event& event) {
+    if (event.name == "STOP") {
+      set_run_state(RunState::kPaused, {});
+    } else if (event.name == "RESUME") {
+      set_run_state(RunState::kRunning, {});
+    } else if (event.name == "SHUTDOWN") {
+      shutdown_data_ = event.data;
+    } else if (event.name == "GUEST_PANICKED") {
+      has_panicked_ = true;
+    } else if (event.name != "RESET" && event.name != "WATCHDOG" && event.name != "POWERDOWN") {
+      return;
+    }
+    log_.write(event.name + " " + event.data.dump(-1, ' ', false, Json::error_handler_t::replace));
+  }
+
+  void add_commands() {
+    server_->add_command("vmrig-status", [this](qmp::Json) { return status(); });
+    server_->add_command("vmrig-stop",
+                         [this](qmp::Json arguments) { return stop(std::move(arguments)); });
+    server_->add_command("vmrig-version", [](qmp::Json) -> asio::awaitable<qmp::Json> {
+      co_return qmp::Json{{"version", VMRIG_VERSION}};
+    });
+  }
+
+  asio::awaitable<qmp::Json> status() {
+    qmp::Json answer = to_json(state_);
+    qmp::Json live = {{"qmp_clients", server_->client_count()},
+                      {"console_clients", console_ ? console_->client_count() : 0}};
+    try {
+      qmp::ExecuteOptions options;
+      options.deadline = qmp::deadline_in(kStatusTimeout);
+      qmp::Json none = qmp::Json::object();
+      const qmp::Json run_state =
+          co_await session_.monitor->execute("query-status", std::move(none), std::move(options));
+      live["qemu_status"] = run_state.value("status", std::string());
+    } catch (const qmp::Error& error) {
+      live["qemu_status"] = nullptr;
+      live["problem"] = error.what();
+    }
+    answer["live"] = std::move(live);
+    co_return answer;
+  }
+
+  asio::awaitable<qmp::Json> stop(qmp::Json arguments) {
+    StopOptions options = stop_defaults_;
+    for (const auto& [key, value] : arguments.items()) {
+      if (key == "force" && value.is_boolean()) {
+        if (value.get<bool>()) options.first = StopOptions::First::kQuit;
+      } else if (key == "timeout" && value.is_number() && value.get<double>() >= 0 &&
+                 value.get<double>() <= kMaxStopTimeoutS) {
+        options.powerdown_timeout =
+            std::chrono::milliseconds(static_cast<std::int64_t>(value.get<double>() * 1000));
+      } else {
+        throw qmp::Error::refusal(
+            "vmrig-stop takes \"force\" (a boolean) and \"timeout\" (seconds, up to a day)");
+      }
+    }
+    ++stop_requests_;
+    co_await climb(std::move(options));
+    // The ladder's end is QEMU's; ours is when the folder is gone, too.
+    if (!is_over_) {
+      boost::system::error_code ignored;
+      auto token = asio::redirect_error(asio::use_awaitable, ignored);
+      co_await over_.async_wait(token);
+    }
+    co_return qmp::Json{{"by", stop_by_name(rung_.value_or(StopBy::kPowerdown))}};
+  }
+
+  asio::awaitable<void> climb(StopOptions options) {
+    if (state_.state != RunState::kStopping) {
+      state_.state = RunState::kStopping;
+      save();
+    }
+    options.on_rung = [this](StopBy rung) {
+      if (rung_ && *rung_ >= rung) return;
+      rung_ = rung;
+      log_.write(fmt::format("stopping by {}", stop_by_name(rung)));
+    };
+    (void)co_await stop_qemu(session_.monitor.get(), *session_.exit, qemu_pidfd_,
+                             std::move(options));
+  }
+
+  void await_signal() {
+    signals_.async_wait([this](const boost::system::error_code& fault, int number) {
+      if (fault) return;
+      on_signal(number);
+      await_signal();
+    });
+  }
+
+  void on_signal(int number) {
+    if (number == SIGCHLD) return reap_orphans(qemu_pid_);
+    log_.write(fmt::format("signal SIG{}", ::sigabbrev_np(number)));
+    ++stop_requests_;
+    if (!server_) {
+      // No guest runs yet that could be asked; the launch fails at once by QEMU's end.
+      if (qemu_pidfd_ >= 0) send_signal(qemu_pidfd_, SIGKILL);
+      return;
+    }
+    StopOptions options = stop_defaults_;
+    if (++stop_signals_ > 1) {
+      options.first = StopOptions::First::kQuit;
+      options.quit_timeout = kHurriedQuit;
+    }
+    asio::co_spawn(context_, climb(std::move(options)),
+                   [this](std::exception_ptr fault) { log_fault(fault); });
+  }
+
+  void log_fault(const std::exception_ptr& fault) {
+    if (!fault) return;
+    try {
+      std::rethrow_exception(fault);
+    } catch (const std::exception& error) {
+      log_.write(error.what());
+    }
+  }
+
+  void watch_monitor() {
+    session_.monitor->on_closed([this](const std::string& reason) {
+      monitor_closed_.cancel();
+      if (session_.exit->has_ended()) return;
+      asio::co_spawn(context_, reconnect(reason),
+                     [this](std::exception_ptr fault) { log_fault(fault); });
+    });
+  }
+
+  // Mostly QEMU is about to end. Else one more connection is tried; without it the VM is still
+  // supervised by its pidfd.
+  asio::awaitable<void> reconnect(std::string reason) {
+    if (co_await session_.exit->wait(qmp::deadline_in(kLastWords))) co_return;
+    log_.write("QEMU's monitor closed: " + reason);
+    if (std::exchange(has_reconnected_, true)) co_return;
+    const qmp::Deadline deadline = qmp::deadline_in(kReconnectTimeout);
+    try {
+      Fd connection = folder().connect(kMonitorSocketName, deadline);
+      auto monitor = std::make_unique<qmp::Client>(context_.get_executor(), connection.release());
+      (void)co_await monitor->handshake(deadline);
+      session_.events = monitor->subscribe([this](const qmp::Event& event) { on_event(event); });
+      server_->replace_upstream(*monitor);
+      retired_monitor_ = std::exchange(session_.monitor, std::move(monitor));
+      watch_monitor();
+      log_.write("reconnected to QEMU's monitor");
+    } catch (const qmp::Error& error) {
+      log_.write(fmt::format("no way back to QEMU's monitor: {}", error.what()));
+    }
+  }
+
+  // The context outlives everything that waits in it.
+  asio::io_context context_{1};
+  std::optional<LaunchRequest> request_;  // until the guest runs
+  SuperviseOptions options_;
+  VmLog log_;
+  std::optional<VmFolder> folder_;  // from then on
+  asio::signal_set signals_;
+  VmState state_;
+  StopOptions stop_defaults_;
+  Session session_;
+  std::unique_ptr<qmp::Client> retired_monitor_;  // commands that it failed may still resume
+  std::optional<qmp::Server> server_;
+  std::optional<ConsoleServer> console_;
+  asio::steady_timer monitor_closed_{context_};
+  asio::steady_timer over_{context_, asio::steady_timer::time_point::max()};
+  Json shutdown_data_ = Json{{"guest", false}, {"reason", "host-error"}};
+  std::optional<StopBy> rung_;  // the highest that any ladder climbed
+  pid_t qemu_pid_ = -1;
+  int qemu_pidfd_ = -1;    // borrowed
+  int stop_requests_ = 0;  // by anyone
+  int stop_signals_ = 0;
+  bool is_over_ = false;
+  bool has_panicked_ = false;
+  bool has_reconnected_ = false;
+};
+
+}  // namespace
+
+VmState initial_state(const Plan& plan, RunMode mode) {
+  const SupervisorExit on_exit = plan.config.power.on_supervisor_exit.value_or(
+      mode == RunMode::kDetached ? SupervisorExit::kKeep : SupervisorExit::kKill);
+  VmState state;
+  state.name = plan.config.name;
+  state.vmrig_version = VMRIG_VERSION;
+  state.detached = mode == RunMode::kDetached;
+  state.qemu_outlives_supervisor = on_exit == SupervisorExit::kKeep;
+  state.started_at = seconds_since_epoch();
+  state.stop_timeout_s = plan.config.power.stop_timeout_s;
+  state.qemu_path = plan.qemu;
+  state.qemu_version = version_text(plan.qemu_version);
+  state.accel = plan.accel == Accel::kKvm ? "kvm" : "tcg";
+  state.serial_sockets = serial_sockets(plan);
+  state.claim = plan.claim;
+  state.config = config_json(plan.config);
+  return state;
+}
+
+ExitStatus VmOutcome::status() const {
+  switch (kind) {
+    case Kind::kPoweredOff:
+    case Kind::kStopped:
+      return ExitStatus::kDone;
+    case Kind::kCrashed:
+    case Kind::kPanicked:
+      return ExitStatus::kFailed;
+    case Kind::kKilled:
+      return ExitStatus::kKilled;
+  }
+  return ExitStatus::kFailed;
+}
+
+VmOutcome supervise(LaunchRequest request, SuperviseOptions options) {
+  if (!options.wait_for_text.empty() && serial_sockets(request.plan).empty()) {
+    Error failure({.status = ExitStatus::kUsage,
+                   .operation = "wait for the console to print",
+                   .object = options.wait_for_text,
+                   .cause = "the VM has no console",
+                   .mend = "\"serial\": [{\"id\": \"con0\", \"type\": \"socket\"}]"});
+    request.folder.remove();
+    throw failure;
+  }
+  const Disposition broken_pipes(SIGPIPE, SIG_IGN);
+  std::optional<Disposition> hang_up;
+  if (options.mode == RunMode::kDetached) hang_up.emplace(SIGHUP, SIG_IGN);
+  Supervisor supervisor(std::move(request), std::move(options));
+  return supervisor.run();
+}
+
+}  // namespace vmrig

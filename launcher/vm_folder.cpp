@@ -1,0 +1,164 @@
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "hostcfg/base/error.hpp"
+#include "launcher/state_dir.hpp"
+#include "qmp/unix_socket.hpp"
+
+namespace vmrig {
+namespace {
+
+constexpr const char* kStateName = "state.json";
+constexpr const char* kNewStateName = ".state.json.new";
+constexpr std::size_t kMaxStateBytes = std::size_t{4} << 20;
+
+void write_all(int fd, std::string_view content, const std::string& path) {
+  while (!content.empty()) {
+    const ssize_t put = ::write(fd, content.data(), content.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) throw system_error("write", path, errno);
+    content.remove_prefix(static_cast<std::size_t>(put));
+  }
+}
+
+std::string read_up_to(int fd, off_t offset, std::size_t limit, const std::string& path) {
+  std::string content(limit, '\0');
+  std::size_t used = 0;
+  while (used < limit) {
+    const ssize_t got =
+        ::pread(fd, content.data() + used, limit - used, offset + static_cast<off_t>(used));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw system_error("read", path, errno);
+    if (got == 0) break;
+    used += static_cast<std::size_t>(got);
+  }
+  content.resize(used);
+  return content;
+}
+
+void delete_content(int folder) {
+  Fd copy(::openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!copy) return;
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(copy.get()), ::closedir);
+  if (!stream) return;
+  (void)copy.release();  // the stream closes it
+  while (const dirent* entry = ::readdir(stream.get())) {
+    const std::string_view name = entry->d_name;
+    if (name != "." && name != "..") ::unlinkat(folder, entry->d_name, 0);
+  }
+}
+
+}  // namespace
+
+VmFolder::VmFolder(std::string name, std::string path, std::string root_path, Fd folder)
+    : name_(std::move(name)),
+      path_(std::move(path)),
+      root_path_(std::move(root_path)),
+      folder_(std::move(folder)) {}
+
+std::string VmFolder::socket_path(const std::string& name) const {
+  std::string direct = path_of(name);
+  if (direct.size() < sizeof(sockaddr_un::sun_path)) return direct;
+  // sun_path ends at 108 bytes; the kernel follows its own link to the folder instead.
+  return fmt::format("/proc/self/fd/{}/{}", folder_.get(), name);
+}
+
+Fd VmFolder::listen(const std::string& name, int backlog) const {
+  const std::string shown = path_of(name);
+  const auto failed = [&] { return system_error("listen on", shown, errno); };
+  const std::string address_text = socket_path(name);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (address_text.size() >= sizeof(address.sun_path)) {
+    throw Error(
+        {.operation = "listen on", .object = shown, .cause = "the name is too long", .mend = {}});
+  }
+  std::memcpy(address.sun_path, address_text.data(), address_text.size());
+
+  if (::unlinkat(folder_.get(), name.c_str(), 0) != 0 && errno != ENOENT) throw failed();
+  Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) throw failed();
+  // The folder is 0700, so that nobody gets in between bind and chmod.
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
+      ::fchmodat(folder_.get(), name.c_str(), 0600, 0) != 0 || ::listen(fd.get(), backlog) != 0) {
+    throw failed();
+  }
+  return fd;
+}
+
+Fd VmFolder::connect(const std::string& name, qmp::Deadline deadline) const {
+  qmp::Fd fd = qmp::connect_unix(socket_path(name), deadline);
+  return Fd(fd.release());
+}
+
+Fd VmFolder::open_log(const char* name) const {
+  Fd fd(
+      ::openat(folder_.get(), name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!fd) throw system_error("open", path_of(name), errno);
+  return fd;
+}
+
+std::string VmFolder::read_log(const char* name, std::uint64_t offset, std::size_t limit) const {
+  const Fd fd(::openat(folder_.get(), name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+  if (!fd && errno == ENOENT) return {};
+  struct stat status {};
+  if (!fd || ::fstat(fd.get(), &status) != 0) throw system_error("read", path_of(name), errno);
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  const std::uint64_t start = std::max(offset, size > limit ? size - limit : 0);
+  if (start >= size) return {};
+  return read_up_to(fd.get(), static_cast<off_t>(start),
+                    std::min(limit, static_cast<std::size_t>(size - start)), path_of(name));
+}
+
+VmState VmFolder::read_state() const {
+  const std::string path = path_of(kStateName);
+  const Fd fd(::openat(folder_.get(), kStateName, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+  if (!fd) throw system_error("read", path, errno);
+  const std::string text = read_up_to(fd.get(), 0, kMaxStateBytes, path);
+  try {
+    return vm_state_from_json(Json::parse(text));
+  } catch (const Json::exception& fault) {
+    throw Error({.operation = "read", .object = path, .cause = fault.what(), .mend = {}});
+  }
+}
+
+void VmFolder::write_state(const VmState& state) const {
+  const std::string path = path_of(kStateName);
+  // No fsync: after a power cut the state is of no use (another boot id), and only the lock's
+  // holder writes here, so that one temporary name is enough.
+  const Fd fd(::openat(folder_.get(), kNewStateName,
+                       O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!fd) throw system_error("write", path, errno);
+  constexpr int kCompact = -1;
+  // What came from the guest's side may hold bytes that are no UTF-8: replaced, never thrown at.
+  write_all(fd.get(),
+            to_json(state).dump(kCompact, ' ', false, Json::error_handler_t::replace) + "\n", path);
+  if (::renameat(folder_.get(), kNewStateName, folder_.get(), kStateName) != 0) {
+    throw system_error("write", path, errno);
+  }
+}
+
+void VmFolder::remove() {
+  // Out of the way in one step first: until then a start of that name finds the lock held, and
+  // afterwards a free name, never something half.
+  std::string doomed = fmt::format("{}/.gone-{}-{}", root_path_, name_, ::getpid());
+  if (::rename(path_.c_str(), doomed.c_str()) != 0) doomed = path_;
+  delete_content(folder_.get());
+  if (::rmdir(doomed.c_str()) != 0 && errno != ENOENT) {
+    throw system_error("remove the folder", doomed, errno);
+  }
+}
+
+}  // namespace vmrig
