@@ -29,7 +29,7 @@ std::string errno_text(int error_number) { return std::generic_category().messag
 
 std::string random_prefix() {
   std::random_device device;
-  const std::uint64_t value = (std::uint64_t{device()} << 32) | device();
+  const std::uint32_t value = device() & 0xFFFFFFU;  // short: see IdUse
   char digits[16];
   const auto end = std::to_chars(digits, digits + sizeof digits, value, 16);
   return "v-" + std::string(digits, end.ptr);
@@ -82,16 +82,22 @@ Token ClientCore::submit(std::string text, bool oob, const std::vector<int>& fds
     fail_soon(std::move(callback), close_kind_, close_reason_);
     return token;
   }
-  text += ",\"id\":\"";
-  text += options_.id_prefix;
-  text += '-';
-  text += std::to_string(token);
-  text += "\"}\n";
+  const bool anonymous = options_.ids == IdUse::when_pipelined && options_.peer == Peer::qemu &&
+                         answered_ && anonymous_ == 0 && pending_.empty();
+  if (!anonymous) {
+    text += ",\"id\":\"";
+    text += options_.id_prefix;
+    text += '-';
+    text += std::to_string(token);
+    text += '"';
+  }
+  text += "}\n";
   if (queued_bytes_ + text.size() > options_.max_queued_bytes || fds.size() > kMaxFdsPerMessage) {
     fail_soon(std::move(callback), ErrorKind::too_large,
               "the queue of commands to QEMU is full: it does not read");
     return token;
   }
+  if (anonymous) anonymous_ = token;
   pending_.emplace(token, Pending{std::move(callback), deadline});
   add_deadline(deadline, token);
   if (options_.peer == Peer::guest_agent) agent_order_.push_back(token);
@@ -126,8 +132,7 @@ void ClientCore::keep_fds_of(Token token) {
       fd = queued->keep_fds.back().get();
     }
   } catch (const Error& error) {
-    queued_bytes_ -= queued->bytes.size();
-    out_.erase(queued);
+    // Still unsent: give_up() takes it out of the queue.
     give_up(token, ErrorKind::too_large, error.what());
   }
 }
@@ -288,7 +293,9 @@ void ClientCore::handle_reply(const Envelope& envelope) {
     if (!token && envelope.id.empty()) token = agent_order_.front();
     if (token) std::erase(agent_order_, *token);
   }
+  if (!token && envelope.id.empty() && anonymous_ != 0) token = std::exchange(anonymous_, 0);
   if (!token) return;  // a dead client's
+  answered_ = true;
   if (*token == fds_in_flight_) fds_in_flight_ = 0;
   const auto found = pending_.find(*token);
   if (found != pending_.end()) {
@@ -386,6 +393,7 @@ void ClientCore::give_up(Token token, ErrorKind kind, const std::string& message
       queued_bytes_ -= queued->bytes.size();
       out_.erase(queued);
       std::erase(agent_order_, token);
+      if (anonymous_ == token) anonymous_ = 0;
     }
     fail_soon(std::move(pending.callback), kind, message);
   } else if (const auto wait = waits_.find(token); wait != waits_.end()) {

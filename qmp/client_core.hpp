@@ -135,6 +135,10 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   // QEMU keeps only the fds of the last message read; with oob it reads ahead of execution, so a
   // second getfd could lose the first one's (qemu chardev/char-socket.c, tcp_chr_recv).
   Token fds_in_flight_ = 0;
+  // The one command sent without an id whose reply is still to come, given up or not.
+  Token anonymous_ = 0;
+  // Before the first reply to us, replies to a dead client may come: no command goes without id.
+  bool answered_ = false;
 
   std::deque<Token> agent_order_;  // guest agent: who is to be answered next
   std::optional<std::int64_t> sync_number_;

@@ -53,6 +53,12 @@ std::optional<qmp::Error> handshake_error(MockScript script, qmp::Deadline deadl
   return error_of(loop, [&]() -> asio::awaitable<void> { co_await client.handshake(deadline); });
 }
 
+qmp::ClientOptions always_ids() {
+  qmp::ClientOptions options;
+  options.ids = qmp::IdUse::always;
+  return options;
+}
+
 MockScript with_replies(std::map<std::string, MockReply> replies) {
   MockScript script;
   script.replies = std::move(replies);
@@ -189,6 +195,7 @@ TEST_CASE("a refused command carries QEMU's class and description") {
 TEST_CASE("every command of a connection has an id of its own, with the prefix asked for") {
   qmp::ClientOptions options;
   options.id_prefix = "mine";
+  options.ids = qmp::IdUse::always;
   Connection both(with_replies({{"query-status", returning(1)}}), options);
   for (int i = 0; i < 3; ++i) both.execute("query-status");
   std::set<std::string> ids;
@@ -207,9 +214,7 @@ TEST_CASE("every command of a connection has an id of its own, with the prefix a
 }
 
 TEST_CASE("replies may come in any order") {
-  qmp::ClientOptions options;
-  options.id_prefix = "o";
-  Connection both(with_replies({{"slow", silence()}, {"fast", returning("fast")}}), options);
+  Connection both(with_replies({{"slow", silence()}, {"fast", returning("fast")}}), always_ids());
   std::vector<std::string> order;
   const auto call = [&](std::string command) -> asio::awaitable<void> {
     const Json value = co_await both.client.execute(command);
@@ -229,7 +234,8 @@ TEST_CASE("replies may come in any order") {
 }
 
 TEST_CASE("a command past its deadline fails, and its late reply is discarded") {
-  Connection both(with_replies({{"stuck", silence()}, {"query-status", returning("ok")}}));
+  Connection both(with_replies({{"stuck", silence()}, {"query-status", returning("ok")}}),
+                  always_ids());
   const auto error = error_of(both.loop, [&]() -> asio::awaitable<void> {
     qmp::ExecuteOptions options;
     options.deadline = at_once();
@@ -242,6 +248,28 @@ TEST_CASE("a command past its deadline fails, and its late reply is discarded") 
   both.server.send_raw(late.dump() + "\n");
   CHECK(both.execute("query-status") == "ok");
   CHECK(both.client.is_open());
+}
+
+TEST_CASE("a lone command goes without an id, and its late reply is not taken for another's") {
+  Connection both(with_replies({{"stuck", silence()}, {"query-status", returning("ok")}}));
+  CHECK(both.execute("query-status") == "ok");
+  const auto error = error_of(both.loop, [&]() -> asio::awaitable<void> {
+    qmp::ExecuteOptions options;
+    options.deadline = at_once();
+    co_await both.client.execute("stuck", Json::object(), options);
+  });
+  REQUIRE(error.has_value());
+  CHECK(both.execute("query-status") == "ok");
+  both.server.send_raw("{\"return\": \"late\"}\n");
+  CHECK(both.execute("query-status") == "ok");
+  CHECK(both.execute("query-status") == "ok");
+  const auto requests = both.server.requests();
+  REQUIRE(requests.size() == 6);
+  CHECK(requests[0].contains("id"));        // the first: strangers' replies may still come
+  CHECK_FALSE(requests[1].contains("id"));  // alone
+  CHECK_FALSE(requests[2].contains("id"));  // alone, and never answered in time
+  CHECK(requests[3].contains("id"));        // beside the one without
+  CHECK_FALSE(requests[5].contains("id"));  // after its late reply
 }
 
 TEST_CASE("a command can be cancelled while it waits") {
@@ -418,7 +446,7 @@ TEST_CASE("when the other side ends, pending commands fail and on_closed tells w
 }
 
 TEST_CASE("a reply that is no JSON inside ends the connection as a protocol error") {
-  Connection both(with_replies({{"query-x", silence()}, {"query-y", returning(1)}}));
+  Connection both(with_replies({{"query-x", silence()}, {"query-y", returning(1)}}), always_ids());
   std::optional<ErrorKind> kind;
   const auto asking = [&]() -> asio::awaitable<void> {
     try {
