@@ -6,7 +6,7 @@
 #   kernel-<KERNEL>/vmlinux   uncompressed when that is possible: decompressing under TCG is slow
 #   kernel-<KERNEL>/modules/lib/modules/<release>   the modules that the lab can need
 #   kernel-<KERNEL>/initrd.img, release
-# Exit 1: not to be had here (no network, no such package).
+# Exit 77: not to be had here (no network, no such package); 1: it went wrong.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../lib/common.sh"
 
@@ -44,7 +44,7 @@ update_lists() {
   printf '%s\n' "$signed $mirror bookworm main" "$signed $security bookworm-security main" \
     "$signed $mirror bookworm-backports main" >"$lab/apt/sources.list"
   say "lab: reading package lists"
-  apt_get "${apt[@]}" update || { echo "lab: no package lists from $mirror" >&2; return 1; }
+  apt_get "${apt[@]}" update || { echo "lab: no package lists from $mirror" >&2; exit 77; }
   lists_fresh=yes
 }
 
@@ -60,7 +60,7 @@ make_tools() {
   mkdir -p "$work/debs"
   say "lab: downloading tools"
   (cd "$work/debs" && apt_get "${apt[@]}" download "${tools[@]}" >/dev/null) ||
-    { echo "lab: can't download ${tools[*]}" >&2; return 1; }
+    { echo "lab: can't download ${tools[*]}" >&2; exit 77; }
   local deb
   for deb in "$work"/debs/*.deb; do dpkg -x "$deb" "$work"; done
   (cd "$work" && rm -rf debs usr/share usr/include usr/lib/udev etc lib/systemd)
@@ -111,7 +111,7 @@ make_initrd() {
   chmod +x "$root/init"
   for name in "${boot_modules[@]}"; do
     kmod modprobe -d "$work/modules" -S "$release" --show-depends "$name" 2>/dev/null || :
-  done | awk '$1 == "insmod" && !seen[$2]++ {print $2}' >"$work/boot_modules"
+  done | awk 'sub(/^insmod /, "") && sub(/ *$/, "") && !seen[$0]++' >"$work/boot_modules"
   : >"$root/lib/order"
   for name in 9p kvm-amd igb igbvf nvme vfio-pci vhost_net; do
     grep -q "/$name.ko\$" "$work/boot_modules" ||
@@ -133,13 +133,13 @@ make_kernel() {
   up_to_date "$out/.stamp" "$series" && return 0
   update_lists
   package=$(kernel_package "$series")
-  [ -n "$package" ] || { echo "lab: no linux-image-amd64 of series $series in $mirror" >&2; return 1; }
+  [ -n "$package" ] || { echo "lab: no linux-image-amd64 of series $series in $mirror" >&2; exit 77; }
   local work=$out.tmp release=${package#linux-image-} part
   rm -rf "$work"
   mkdir -p "$work/deb" "$work/modules"
   say "lab: downloading $package"
   (cd "$work/deb" && apt_get "${apt[@]}" download "$package" >/dev/null) ||
-    { echo "lab: can't download $package" >&2; return 1; }
+    { echo "lab: can't download $package" >&2; exit 77; }
   say "lab: preparing kernel $release"
   local patterns=("./boot/vmlinuz-*" "./lib/modules/$release/modules.*")
   for part in "${module_parts[@]}"; do patterns+=("./lib/modules/$release/kernel/$part/*"); done

@@ -1,4 +1,4 @@
-# limit: 120
+# limit: 240
 # Proves the lab itself: QEMU 7.2 with KVM, a VF by VFIO, locked hugepages and a vhost tap.
 . "$LAB_DIR/inside/lib.sh"
 qemu=/usr/bin/qemu-system-x86_64
@@ -32,14 +32,15 @@ taskset -c 2-3 $qemu -nodefaults -display none -no-reboot -M q35,accel=kvm -cpu 
   -serial "file:$console" >"$LAB_WORK/qemu.log" 2>&1 &
 qemu_pid=$!
 undo cat "$LAB_WORK/qemu.log"
+undo end_process $qemu_pid
 
 step "the guest's greeting"
-wait_for_line "$console" "vmrig guest ready" 80 $qemu_pid
+wait_for_line "$console" "vmrig guest ready" 150 $qemu_pid
 expect_eq $((free_before - $(free_pages 1 2048))) 128 "2MiB pages of node 1 in use"
 need test -c "/dev/vfio/$(group_of "$vf")"
 
 step "power off"
-wait_for_exit $qemu_pid 20
+wait_for_exit $qemu_pid 60
 rc=0
 wait $qemu_pid || rc=$?
 expect_eq $rc 0 "exit status of QEMU"

@@ -92,6 +92,13 @@ wait_for_exit() {
   timeout --foreground "$2" tail --pid="$1" -s 0.1 -f /dev/null || fail "process $1 still runs after $2 s"
 }
 
+# end_process PID: kills a child that still runs and waits for it. Register it with undo right
+# after starting QEMU: a device can't be unbound while QEMU holds it.
+end_process() {
+  kill -KILL "$1" 2>/dev/null || return 0
+  wait "$1" 2>/dev/null || :
+}
+
 # driver_of BDF: name of the bound driver, or "none".
 driver_of() {
   local link
