@@ -28,6 +28,51 @@ const NumaNode* HostFacts::find_node(int id) const {
   return found == nodes.end() ? nullptr : &*found;
 }
 
+const PciDeviceFacts* HostFacts::find_pci(const PciAddress& address) const {
+  const auto found = std::find_if(pci.begin(), pci.end(), [&](const PciDeviceFacts& device) {
+    return device.address == address;
+  });
+  return found == pci.end() ? nullptr : &*found;
+}
+
+const NetDeviceFacts* HostFacts::find_net(std::string_view name) const {
+  const auto found = std::find_if(
+      net.begin(), net.end(), [&](const NetDeviceFacts& device) { return device.name == name; });
+  return found == net.end() ? nullptr : &*found;
+}
+
+std::vector<const PciDeviceFacts*> HostFacts::vfs_of(const PciAddress& pf) const {
+  std::vector<const PciDeviceFacts*> vfs;
+  for (const PciDeviceFacts& device : pci) {
+    if (device.physical_function == pf) vfs.push_back(&device);
+  }
+  std::sort(vfs.begin(), vfs.end(), [](const PciDeviceFacts* a, const PciDeviceFacts* b) {
+    return a->vf_index < b->vf_index;
+  });
+  return vfs;
+}
+
+const VfRecord* HostFacts::find_vf_record(const PciAddress& pf, int index) const {
+  const PciDeviceFacts* device = find_pci(pf);
+  if (device == nullptr) return nullptr;
+  const auto found =
+      std::find_if(device->vf_records.begin(), device->vf_records.end(),
+                   [index](const VfRecord& record) { return record.index == index; });
+  return found == device->vf_records.end() ? nullptr : &*found;
+}
+
+std::vector<const PciDeviceFacts*> HostFacts::group_members(int group) const {
+  std::vector<const PciDeviceFacts*> members;
+  if (group < 0) return members;
+  for (const PciDeviceFacts& device : pci) {
+    if (device.iommu_group == group) members.push_back(&device);
+  }
+  std::sort(members.begin(), members.end(), [](const PciDeviceFacts* a, const PciDeviceFacts* b) {
+    return a->address < b->address;
+  });
+  return members;
+}
+
 CpuSet HostFacts::online() const {
   CpuSet set;
   for (const CpuFacts& cpu : cpus) set.insert(cpu.id);

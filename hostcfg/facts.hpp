@@ -55,19 +55,48 @@ struct DeviceFile {
   std::string error;
 };
 
+// What a PF keeps about one of its VFs. The VF takes its MAC from there at its next reset.
+// Source: linux include/uapi/linux/if_link.h IFLA_VFINFO_LIST.
+struct VfRecord {
+  int index = 0;
+  std::string mac;         // "00:00:00:00:00:00" where the PF has set none
+  int vlan = 0;            // 0: none
+  int qos = 0;             // 0 to 7
+  std::string vlan_proto;  // "802.1Q" or "802.1ad"
+  std::optional<bool> trust;
+  std::optional<bool> spoofchk;
+  std::string link_state;  // "auto", "enable", "disable"; empty when not told
+  int min_rate_mbit = 0;   // 0: no limit
+  int max_rate_mbit = 0;
+  bool operator==(const VfRecord&) const = default;
+};
+
 // One PCI function. Source: /sys/bus/pci/devices/BDF/.
 struct PciDeviceFacts {
   PciAddress address;
   std::uint16_t vendor = 0;
   std::uint16_t device = 0;
+  std::uint16_t subsystem_vendor = 0;
+  std::uint16_t subsystem_device = 0;
+  std::uint8_t revision = 0;
   std::uint32_t class_code = 0;  // 24 bits: class, subclass, programming interface
   std::string driver;            // empty where none is bound
+  std::string driver_override;   // the only driver that may bind to it; empty: any that matches
+  // How the kernel can reset it ("flr", "pm", "bus", …), its first choice first; empty: not at
+  // all. Kernels before 5.15 only tell that there is a way: "unnamed".
+  std::vector<std::string> reset_methods;
+  bool boot_vga = false;    // the host's console was on it when it booted
+  std::string vfio_device;  // "vfio0": its /dev/vfio/devices node for iommufd; empty: none
+  // Why the host needs the device where it is, in words ("eno1 is up with 192.0.2.1",
+  // "nvme0n1p2 is mounted on /"). Empty: nobody will miss it.
+  std::vector<std::string> in_use;
   int numa_node = -1;
   int iommu_group = -1;
   std::optional<PciAddress> physical_function;  // set on a VF
   int vf_index = -1;                            // set on a VF
   int total_vfs = 0;                            // on a PF: how many it can have
   int num_vfs = 0;                              // on a PF: how many it has
+  std::vector<VfRecord> vf_records;             // on a PF with VFs that has a network device
   std::vector<std::string> net_devices;
 };
 
@@ -82,7 +111,19 @@ struct NetDeviceFacts {
   std::string kind;  // "physical", "bridge", "tap", "macvtap", "wireless", "loopback", "virtual"
   std::optional<PciAddress> pci;
   int numa_node = -1;
-  std::string master;  // the bridge or bond that it is a port of
+  std::string master;               // the bridge or bond that it is a port of
+  std::vector<std::string> uppers;  // devices on top of it (macvlan, VLAN, …), its master too
+};
+
+// Whether devices can be handed to a VM. Source: linux Documentation/driver-api/{vfio,iommufd}.rst.
+struct VfioFacts {
+  bool iommu = false;             // the kernel made IOMMU groups
+  bool driver_present = false;    // vfio-pci is there (loaded or built in)
+  bool module_available = false;  // it is there, or its module can be loaded
+  DeviceFile container;           // /dev/vfio/vfio
+  bool noiommu = false;           // vfio.enable_unsafe_noiommu_mode
+  DeviceFile iommufd;             // /dev/iommu, since Linux 6.2
+  bool cdev = false;              // VFIO devices have a node of their own, since Linux 6.6
 };
 
 // What stands at a path that a config names.
@@ -132,14 +173,23 @@ struct HostFacts {
   bool can_sys_resource = false;
 
   std::vector<HugetlbfsMount> hugetlbfs;
-  std::vector<PciDeviceFacts> pci;
-  std::vector<NetDeviceFacts> net;
+  VfioFacts vfio;
+  std::vector<PciDeviceFacts> pci;  // by address
+  std::vector<NetDeviceFacts> net;  // by index
 
   // The paths that were asked for when the facts were read. A captured file has none.
   std::map<std::string, PathFacts> paths;
 
   const CpuFacts* find_cpu(int id) const;
   const NumaNode* find_node(int id) const;
+  const PciDeviceFacts* find_pci(const PciAddress& address) const;
+  const NetDeviceFacts* find_net(std::string_view name) const;
+  // The VFs of a PF, by number.
+  std::vector<const PciDeviceFacts*> vfs_of(const PciAddress& pf) const;
+  // The PF's record of its VF; nullptr when it has none.
+  const VfRecord* find_vf_record(const PciAddress& pf, int index) const;
+  // All functions of an IOMMU group, by address.
+  std::vector<const PciDeviceFacts*> group_members(int group) const;
   CpuSet online() const;
   // The SMT siblings of `cpu`, itself among them.
   CpuSet siblings(int cpu) const;

@@ -1,0 +1,71 @@
+// Applies host actions one by one, journal first, and undoes them in reverse.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "hostcfg/host_action.hpp"
+#include "hostcfg/host_control.hpp"
+#include "hostcfg/journal.hpp"
+
+namespace vmrig {
+
+struct UndoLine {
+  enum class Result {
+    kPutBack,
+    kAsBefore,  // it was already as it had been
+    kLeft,      // no longer ours, or shared with another VM; `text` says which
+    kFailed,    // the host refused; stays open in the journal, so that it can be tried again
+  };
+  HostAction action;
+  Result result = Result::kPutBack;
+  std::string text;  // one line for the user: "0000:3b:10.1 is back on ixgbevf"
+};
+
+struct UndoReport {
+  std::vector<UndoLine> lines;        // in the order of the undoing
+  std::vector<std::string> problems;  // of the journal
+  bool complete() const;              // nothing failed
+};
+
+struct UndoRules {
+  // Whether another VM holds a VF of that PF; its VFs stay then. Empty: nobody does.
+  std::function<bool(const PciAddress& pf)> others_use_vfs_of;
+  // Which actions to undo; empty: all.
+  std::function<bool(const HostAction&)> only;
+};
+
+// What a VM has taken of the host. Not thread-safe: one thread at a time. The destructor undoes
+// nothing; what is open stays in the journal.
+class HostLease {
+ public:
+  // Begins the journal at `journal_path`, or goes on with it. `host` has to outlive the lease.
+  // Throws vmrig::Error.
+  HostLease(HostControl& host, const std::string& journal_path, const JournalOwner& owner);
+
+  // Blocks, for seconds when a driver is slow. Throws vmrig::Error when the host refuses; what was
+  // done in part then is open in the journal, and undo() puts it back.
+  void apply(const HostAction& action);
+
+  // Puts back in reverse what is open and still ours, and reports each. A VF is taken from its
+  // driver first, gets its old settings, and only then its old driver: the bind resets it. May be
+  // called again after a failure. Throws vmrig::Error only when the journal can't be written.
+  UndoReport undo(const UndoRules& rules = {});
+
+  // What is applied and not undone.
+  std::vector<HostAction> held() const;
+
+ private:
+  HostControl& host_;
+  Journal journal_;
+};
+
+// Undoes what the dead supervisor of the journal at `path` left. The caller makes sure that the
+// supervisor and its QEMU are gone. No journal: an empty report. A journal of another boot
+// (`boot_id` is this one's): nothing, the restart undid it. Throws vmrig::Error when the journal
+// can't be read or written.
+UndoReport recover_journal(HostControl& host, const std::string& path, const JournalOwner& owner,
+                           const UndoRules& rules = {});
+
+}  // namespace vmrig
