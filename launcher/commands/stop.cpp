@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <exception>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -16,6 +17,7 @@
 #include "launcher/commands/environment.hpp"
 #include "launcher/commands/seconds.hpp"
 #include "launcher/commands/vm_connection.hpp"
+#include "launcher/process.hpp"
 #include "launcher/stop_ladder.hpp"
 
 namespace vmrig {
@@ -31,7 +33,8 @@ struct StopCommandOptions {
 
 struct Stopped {
   std::string name;
-  std::string by;  // "powerdown", "quit", "kill", or "removed" for one that had ended before
+  std::string by;  // "powerdown", "quit", "kill", or "signal" for one that was being
+                   // started, "removed" for one that had ended before
   double seconds = 0;
 };
 
@@ -55,6 +58,20 @@ std::string stop_by_supervisor(const StopCommandOptions& options, const Context&
   const Json reply = vm.execute("vmrig-stop", std::move(arguments),
                                 qmp::deadline_in(to_milliseconds(powerdown_s) + kAfterPowerdown));
   return reply.is_object() ? reply.value("by", std::string("unknown")) : "unknown";
+}
+
+// A VM that is just being started serves nobody yet; its supervisor takes a signal.
+std::string stop_while_starting(const VmEntry& entry) {
+  constexpr std::chrono::seconds kTimeout{15};
+  const Fd supervisor = open_pidfd(entry.state->supervisor);
+  if (supervisor) send_signal(supervisor.get(), SIGTERM);
+  if (!supervisor || wait_for_exit(supervisor.get(), qmp::deadline_in(kTimeout))) return "signal";
+  throw Error({.status = ExitStatus::kTimeUp,
+               .operation = "stop VM",
+               .object = entry.name,
+               .cause = fmt::format("its supervisor (pid {}) is starting it and does not end",
+                                    entry.state->supervisor.pid),
+               .mend = fmt::format("kill -KILL {}", entry.state->supervisor.pid)});
 }
 
 std::string stop_without_supervisor(const StopCommandOptions& options, const StateRoot& root,
@@ -85,7 +102,9 @@ Stopped stop_one(const StopCommandOptions& options, const Context& context, cons
   const auto begin = std::chrono::steady_clock::now();
   const VmEntry entry = find_vm(root, name);
   Stopped stopped{.name = entry.name, .by = {}};
-  if (entry.supervisor_alive) {
+  if (entry.supervisor_alive && entry.state && entry.condition == VmCondition::kStarting) {
+    stopped.by = stop_while_starting(entry);
+  } else if (entry.supervisor_alive) {
     stopped.by = stop_by_supervisor(options, context, entry);
   } else if (entry.qemu_alive) {
     stopped.by = stop_without_supervisor(options, root, entry);

@@ -102,7 +102,7 @@ TEST_CASE("a hundred megabytes of brackets are refused at once") {
 
 TEST_CASE("an endless config is refused") {
   const VmGuard guard;
-  check_refused(guard, "/dev/zero", 2, {"/dev/zero"});
+  check_refused(guard, std::string("/dev/zero"), 2, {"/dev/zero"});
 }
 
 TEST_CASE("all faults of a config are told at once, with the nearest key") {

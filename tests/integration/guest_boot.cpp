@@ -2,7 +2,7 @@
 #include <doctest/doctest.h>
 #include <sched.h>
 
-#include <array>
+#include <csignal>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 

@@ -32,7 +32,7 @@ bool contains(const std::string& text, const std::string& part) {
 TEST_CASE("a plan shows machine, accelerator with its reason, CPUs and memory") {
   const std::string text = show_plan(some_plan(), {});
   CHECK(text.starts_with("router   q35, kvm (svm, /dev/kvm opens)   QEMU 7.2.22\n"));
-  CHECK(contains(text, "  vCPUs        0>1 1>2 emulator 37-38\n"));
+  CHECK(contains(text, "  vCPUs        0>1 1>2    emulator 37-38\n"));
   CHECK(contains(text, "  memory       8GiB, ordinary pages"));
   CHECK(contains(text, "preflight      0 ok\n"));
   CHECK(contains(text, "qemu-system-x86_64, 3 arguments (--argv prints them)\n"));
