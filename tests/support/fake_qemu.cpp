@@ -81,12 +81,17 @@ std::string member(const std::string& request, const std::string& key) {
   return request.substr(value, request.find('"', value) - value);
 }
 
+// A client may leave the id out: then the reply has none either.
+std::string ending(const std::string& id) {
+  return (id.empty() ? "" : R"(,"id":")" + id + "\"") + "}\r\n";
+}
+
 std::string reply(const std::string& id, const std::string& value) {
-  return R"({"return":)" + value + R"(,"id":")" + id + "\"}\r\n";
+  return R"({"return":)" + value + ending(id);
 }
 
 std::string refusal(const std::string& id, const std::string& text) {
-  return R"({"error":{"class":"GenericError","desc":")" + text + R"("},"id":")" + id + "\"}\r\n";
+  return R"({"error":{"class":"GenericError","desc":")" + text + R"("})" + ending(id);
 }
 
 std::string event(const std::string& name, const std::string& data) {
