@@ -116,7 +116,8 @@ std::vector<std::vector<std::string>> device_rows(const Json& config) {
       for (const char* key : list.details) {
         const auto value = device.find(key);
         if (value == device.end() || !value->is_string()) continue;
-        details += (details.empty() ? "" : " ") + printable(value->get<std::string>());
+        if (!details.empty()) details += ' ';
+        details += printable(value->get<std::string>());
       }
       rows.push_back({fmt::format("  {}", list.kind),
                       printable(device.value("id", std::string("?"))), details});
