@@ -132,7 +132,7 @@ std::string thread_table(const std::vector<LiveThread>& threads) {
     const VmThread& recorded = thread.recorded;
     std::string label = recorded.role;
     if (!recorded.id.empty()) label += " " + recorded.id;
-    rows.push_back({"  " + printable(label), fmt::format("{}", recorded.tid),
+    rows.push_back({fmt::format("  {}", printable(label)), fmt::format("{}", recorded.tid),
                     recorded.cpus.empty() ? "no" : recorded.cpus.to_string(),
                     thread.allowed ? thread.allowed->to_string() : "gone"});
   }
