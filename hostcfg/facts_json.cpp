@@ -61,12 +61,52 @@ Json to_json(const NumaNode& node) {
           {"distances", std::move(distances)}};
 }
 
+Json to_json(const VfRecord& record) {
+  Json json = {{"index", record.index},
+               {"mac", text(record.mac)},
+               {"vlan", record.vlan},
+               {"qos", record.qos},
+               {"vlan_proto", text(record.vlan_proto)},
+               {"link_state", text(record.link_state)},
+               {"min_rate_mbit", record.min_rate_mbit},
+               {"max_rate_mbit", record.max_rate_mbit}};
+  if (record.trust) json["trust"] = *record.trust;
+  if (record.spoofchk) json["spoofchk"] = *record.spoofchk;
+  return json;
+}
+
+Json to_json(const DeviceFile& file) {
+  return {{"exists", file.exists}, {"opens", file.opens}, {"error", text(file.error)}};
+}
+
+Json to_json(const VfioFacts& vfio) {
+  return {{"iommu", vfio.iommu},
+          {"driver_present", vfio.driver_present},
+          {"module_available", vfio.module_available},
+          {"container", to_json(vfio.container)},
+          {"noiommu", vfio.noiommu},
+          {"iommufd", to_json(vfio.iommufd)},
+          {"cdev", vfio.cdev}};
+}
+
 Json to_json(const PciDeviceFacts& device) {
   Json json = {{"address", device.address.to_string()},
                {"vendor", fmt::format("{:04x}", device.vendor)},
                {"device", fmt::format("{:04x}", device.device)},
                {"class", fmt::format("{:06x}", device.class_code)}};
+  if (device.subsystem_vendor != 0 || device.subsystem_device != 0) {
+    json["subsystem_vendor"] = fmt::format("{:04x}", device.subsystem_vendor);
+    json["subsystem_device"] = fmt::format("{:04x}", device.subsystem_device);
+  }
+  if (device.revision != 0) json["revision"] = fmt::format("{:02x}", device.revision);
   if (!device.driver.empty()) json["driver"] = text(device.driver);
+  if (!device.driver_override.empty()) json["driver_override"] = text(device.driver_override);
+  for (const std::string& method : device.reset_methods) {
+    json["reset_methods"].push_back(text(method));
+  }
+  if (device.boot_vga) json["boot_vga"] = device.boot_vga;
+  if (!device.vfio_device.empty()) json["vfio_device"] = text(device.vfio_device);
+  for (const std::string& use : device.in_use) json["in_use"].push_back(text(use));
   if (device.numa_node >= 0) json["numa_node"] = device.numa_node;
   if (device.iommu_group >= 0) json["iommu_group"] = device.iommu_group;
   if (device.physical_function) {
@@ -75,6 +115,7 @@ Json to_json(const PciDeviceFacts& device) {
   if (device.vf_index >= 0) json["vf_index"] = device.vf_index;
   if (device.total_vfs > 0) json["total_vfs"] = device.total_vfs;
   if (device.num_vfs > 0) json["num_vfs"] = device.num_vfs;
+  for (const VfRecord& record : device.vf_records) json["vf_records"].push_back(to_json(record));
   for (const std::string& name : device.net_devices) json["net_devices"].push_back(text(name));
   return json;
 }
@@ -86,6 +127,7 @@ Json to_json(const NetDeviceFacts& device) {
   if (device.pci) json["pci"] = device.pci->to_string();
   if (device.numa_node >= 0) json["numa_node"] = device.numa_node;
   if (!device.master.empty()) json["master"] = text(device.master);
+  for (const std::string& upper : device.uppers) json["uppers"].push_back(text(upper));
   return json;
 }
 
@@ -130,13 +172,48 @@ NumaNode read_node(FactsReader reader) {
   return node;
 }
 
+VfRecord read_vf_record(FactsReader reader) {
+  constexpr int kMaxVlan = 4095;
+  constexpr int kMaxQos = 7;
+  VfRecord record;
+  record.index = reader.integer("index", 0, kMaxVfs - 1);
+  record.mac = reader.string("mac");
+  record.vlan = reader.integer("vlan", 0, kMaxVlan);
+  record.qos = reader.integer("qos", 0, kMaxQos);
+  record.vlan_proto = reader.string("vlan_proto");
+  record.link_state = reader.string("link_state");
+  record.min_rate_mbit = reader.integer("min_rate_mbit", 0, kMaxInt);
+  record.max_rate_mbit = reader.integer("max_rate_mbit", 0, kMaxInt);
+  if (reader.has("trust")) record.trust = reader.boolean("trust");
+  if (reader.has("spoofchk")) record.spoofchk = reader.boolean("spoofchk");
+  reader.finish();
+  return record;
+}
+
+void read_pci_identity(FactsReader& reader, PciDeviceFacts& device) {
+  const auto word = [&reader](const char* key) {
+    return static_cast<std::uint16_t>(reader.hexadecimal(key, 4));
+  };
+  device.address = reader.pci_address("address");
+  device.vendor = word("vendor");
+  device.device = word("device");
+  if (reader.has("subsystem_vendor")) device.subsystem_vendor = word("subsystem_vendor");
+  if (reader.has("subsystem_device")) device.subsystem_device = word("subsystem_device");
+  if (reader.has("revision")) {
+    device.revision = static_cast<std::uint8_t>(reader.hexadecimal("revision", 2));
+  }
+  device.class_code = reader.hexadecimal("class", 6);
+}
+
 PciDeviceFacts read_pci(FactsReader reader) {
   PciDeviceFacts device;
-  device.address = reader.pci_address("address");
-  device.vendor = static_cast<std::uint16_t>(reader.hexadecimal("vendor", 4));
-  device.device = static_cast<std::uint16_t>(reader.hexadecimal("device", 4));
-  device.class_code = reader.hexadecimal("class", 6);
+  read_pci_identity(reader, device);
   if (reader.has("driver")) device.driver = reader.string("driver");
+  if (reader.has("driver_override")) device.driver_override = reader.string("driver_override");
+  if (reader.has("reset_methods")) device.reset_methods = reader.strings("reset_methods");
+  if (reader.has("boot_vga")) device.boot_vga = reader.boolean("boot_vga");
+  if (reader.has("vfio_device")) device.vfio_device = reader.string("vfio_device");
+  if (reader.has("in_use")) device.in_use = reader.strings("in_use");
   if (reader.has("numa_node")) device.numa_node = reader.integer("numa_node", 0, kMaxNode);
   if (reader.has("iommu_group")) {
     device.iommu_group = reader.integer("iommu_group", 0, kMaxIndex);
@@ -152,6 +229,11 @@ PciDeviceFacts read_pci(FactsReader reader) {
   if (reader.has("num_vfs")) {
     device.num_vfs = reader.integer("num_vfs", 1, kMaxVfs);
     if (device.num_vfs > device.total_vfs) reader.refuse("num_vfs", "it is above total_vfs");
+  }
+  if (reader.has("vf_records")) {
+    for (FactsReader& record : reader.array("vf_records")) {
+      device.vf_records.push_back(read_vf_record(std::move(record)));
+    }
   }
   if (reader.has("net_devices")) device.net_devices = reader.strings("net_devices");
   reader.finish();
@@ -173,6 +255,7 @@ NetDeviceFacts read_net(FactsReader reader) {
   if (reader.has("pci")) device.pci = reader.pci_address("pci");
   if (reader.has("numa_node")) device.numa_node = reader.integer("numa_node", 0, kMaxNode);
   if (reader.has("master")) device.master = reader.string("master");
+  if (reader.has("uppers")) device.uppers = reader.strings("uppers");
   reader.finish();
   return device;
 }
@@ -193,6 +276,19 @@ DeviceFile read_device_file(FactsReader reader) {
   if (file.opens && !file.exists) reader.refuse("opens", "what does not exist can't be opened");
   reader.finish();
   return file;
+}
+
+VfioFacts read_vfio(FactsReader reader) {
+  VfioFacts vfio;
+  vfio.iommu = reader.boolean("iommu");
+  vfio.driver_present = reader.boolean("driver_present");
+  vfio.module_available = reader.boolean("module_available");
+  vfio.container = read_device_file(reader.object("container"));
+  vfio.noiommu = reader.boolean("noiommu");
+  vfio.iommufd = read_device_file(reader.object("iommufd"));
+  vfio.cdev = reader.boolean("cdev");
+  reader.finish();
+  return vfio;
 }
 
 void read_processors(FactsReader& reader, HostFacts& facts) {
@@ -250,10 +346,8 @@ Json to_json(const HostFacts& facts) {
                {"svm", facts.svm},
                {"pdpe1gb", facts.pdpe1gb},
                {"hypervisor", facts.hypervisor},
-               {"kvm",
-                {{"exists", facts.kvm.exists},
-                 {"opens", facts.kvm.opens},
-                 {"error", text(facts.kvm.error)}}},
+               {"kvm", to_json(facts.kvm)},
+               {"vfio", to_json(facts.vfio)},
                {"memlock_limit",
                 facts.memlock_limit ? to_string(*facts.memlock_limit) : std::string("unlimited")},
                {"nofile_limit", facts.nofile_limit},
@@ -298,6 +392,7 @@ HostFacts facts_from_json(const Json& json) {
   facts.pdpe1gb = reader.boolean("pdpe1gb");
   facts.hypervisor = reader.boolean("hypervisor");
   facts.kvm = read_device_file(reader.object("kvm"));
+  facts.vfio = read_vfio(reader.object("vfio"));
   read_process(reader, facts);
   for (FactsReader& mount : reader.array("hugetlbfs")) {
     facts.hugetlbfs.push_back(read_mount(std::move(mount)));

@@ -11,14 +11,6 @@
 namespace vmrig {
 namespace {
 
-[[noreturn]] void refuse_at(std::string path, std::string cause) {
-  throw Error({.status = ExitStatus::kUsage,
-               .operation = "read recorded host facts: key",
-               .object = std::move(path),
-               .cause = std::move(cause),
-               .mend = "record them again with: vmrig host facts"});
-}
-
 // For messages; a hostile file may hold a text of any size or no UTF-8.
 std::string shown(const Json& json) {
   std::string text = json.is_structured()
@@ -45,8 +37,16 @@ std::optional<std::int64_t> whole_number(const Json& json, std::int64_t lowest,
 
 }  // namespace
 
-FactsReader::FactsReader(const Json& json, std::string path)
-    : json_(&json), path_(std::move(path)) {
+void FactsReader::refuse_at(std::string path, std::string cause) const {
+  throw Error({.status = ExitStatus::kUsage,
+               .operation = "read " + subject_ + ": key",
+               .object = std::move(path),
+               .cause = std::move(cause),
+               .mend = subject_ == kFacts ? "record them again with: vmrig host facts" : ""});
+}
+
+FactsReader::FactsReader(const Json& json, std::string path, std::string subject)
+    : json_(&json), path_(std::move(path)), subject_(std::move(subject)) {
   if (!json.is_object()) {
     refuse_at(path_.empty() ? "." : path_, fmt::format("{} is not an object", shown(json)));
   }
@@ -179,7 +179,7 @@ std::map<int, int> FactsReader::distances(const char* key, int highest_node) {
 
 FactsReader FactsReader::object(const char* key) {
   const Json& json = get(key);
-  return FactsReader(json, path_of(key));
+  return FactsReader(json, path_of(key), subject_);
 }
 
 std::vector<FactsReader> FactsReader::array(const char* key) {
@@ -188,14 +188,14 @@ std::vector<FactsReader> FactsReader::array(const char* key) {
   std::vector<FactsReader> readers;
   readers.reserve(json.size());
   for (const Json& element : json) {
-    readers.emplace_back(element, fmt::format("{}[{}]", path_of(key), readers.size()));
+    readers.emplace_back(element, fmt::format("{}[{}]", path_of(key), readers.size()), subject_);
   }
   return readers;
 }
 
 void FactsReader::finish() const {
   for (const auto& [name, value] : json_->items()) {
-    if (used_.find(name) == used_.end()) refuse(name, "it is not a key of host facts");
+    if (used_.find(name) == used_.end()) refuse(name, "it is not a key of " + subject_);
   }
 }
 

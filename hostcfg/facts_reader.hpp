@@ -1,4 +1,4 @@
-// Strict access to the keys of one JSON object of recorded facts. Used by facts_json.cpp only.
+// Strict access to the keys of one JSON object: recorded facts, and host actions in a journal.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,10 @@ namespace vmrig {
 // absent, of another type or out of range; nothing is ever converted. The JSON has to outlive it.
 class FactsReader {
  public:
-  explicit FactsReader(const Json& json, std::string path = {});
+  static constexpr const char* kFacts = "recorded host facts";
+
+  // `subject` says in messages what the object belongs to.
+  explicit FactsReader(const Json& json, std::string path = {}, std::string subject = kFacts);
 
   bool has(const char* key) const;
   bool boolean(const char* key);
@@ -45,8 +48,11 @@ class FactsReader {
   const Json& get(const char* key);
   std::string path_of(std::string_view key) const;
 
+  [[noreturn]] void refuse_at(std::string path, std::string cause) const;
+
   const Json* json_;
   std::string path_;
+  std::string subject_;
   std::set<std::string, std::less<>> used_;
 };
 

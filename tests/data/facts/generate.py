@@ -70,6 +70,26 @@ def loopback():
             "carrier": True, "kind": "loopback"}
 
 
+def device_file(error=""):
+    return {"exists": not error, "opens": not error, "error": error}
+
+
+ABSENT = "No such file or directory"
+
+
+def vfio(**changes):
+    """No IOMMU and no VFIO, with `changes` to it."""
+    return {"iommu": False, "driver_present": False, "module_available": False,
+            "container": device_file(ABSENT), "noiommu": False, "iommufd": device_file(ABSENT),
+            "cdev": False} | changes
+
+
+def vf_record(index, mac, trust):
+    return {"index": index, "mac": mac, "vlan": 0, "qos": 0, "vlan_proto": "802.1Q",
+            "link_state": "auto", "min_rate_mbit": 0, "max_rate_mbit": 0, "trust": trust,
+            "spoofchk": True}
+
+
 def host(cpus, nodes, **changes):
     """A host run by root with all rights, with `changes` to it."""
     everything = cpulist(cpu["id"] for cpu in cpus)
@@ -92,7 +112,8 @@ def host(cpus, nodes, **changes):
         "svm": False,
         "pdpe1gb": True,
         "hypervisor": False,
-        "kvm": {"exists": True, "opens": True, "error": ""},
+        "kvm": device_file(),
+        "vfio": vfio(),
         "memlock_limit": "unlimited",
         "nofile_limit": 1048576,
         "user_id": 0,
@@ -138,16 +159,22 @@ def two_socket_72cpu():
              [21, 10]),
     ]
     port = {"vendor": "8086", "device": "1563", "class": "020000", "driver": "ixgbe",
-            "numa_node": 0}
+            "numa_node": 0, "subsystem_vendor": "15d9", "subsystem_device": "0920",
+            "revision": "01", "reset_methods": ["flr", "bus"]}
     function = {"vendor": "8086", "device": "1565", "class": "020000", "driver": "ixgbevf",
-                "numa_node": 0, "physical_function": "0000:3b:00.1"}
+                "numa_node": 0, "physical_function": "0000:3b:00.1",
+                "subsystem_vendor": "15d9", "subsystem_device": "0920", "revision": "01",
+                "reset_methods": ["flr"]}
     pci = [
         {"address": "0000:3a:00.0", "vendor": "8086", "device": "2030", "class": "060400",
          "driver": "pcieport", "numa_node": 0, "iommu_group": 50},
         {"address": "0000:3b:00.0", **port, "iommu_group": 52, "total_vfs": 64,
-         "net_devices": ["eno1"]},
+         "net_devices": ["eno1"],
+         "in_use": ["eno1 is up with 192.0.2.10", "eno1 has the default route"]},
         {"address": "0000:3b:00.1", **port, "iommu_group": 53, "total_vfs": 64, "num_vfs": 2,
-         "net_devices": ["eno2"]},
+         "net_devices": ["eno2"], "in_use": ["2 VFs are made of it"],
+         "vf_records": [vf_record(0, "8e:df:08:c1:d1:de", True),
+                        vf_record(1, "8e:df:08:c1:d1:df", False)]},
         # VF offset 128, stride 2: routing ID 3b:00.1 + 128 is 3b:10.1, and then 3b:10.3.
         {"address": "0000:3b:10.1", **function, "iommu_group": 154, "vf_index": 0,
          "net_devices": ["eno2v0"]},
@@ -173,6 +200,8 @@ def two_socket_72cpu():
         # isolcpus= takes the CPUs out of everyone's default affinity, and not out of the cpuset.
         isolated="1-8,37-44", affinity="0,9-36,45-71",
         cpu_model="Intel(R) Xeon(R) Gold 6150 CPU @ 2.70GHz",
+        # Debian 12: the module is there and not loaded, and the kernel has no iommufd.
+        vfio=vfio(iommu=True, module_available=True, container=device_file()),
         hugetlbfs=[{"path": "/dev/hugepages", "page_size": "1GiB"}], pci=pci, net=net)
 
 
@@ -192,7 +221,7 @@ def no_kvm():
     nodes = [node(0, range(4), 8 * GIB, 6 * GIB, [pool(2 * MIB), pool(GIB)], [10])]
     return host(
         cpus, nodes, vmx=False, hypervisor=True,
-        kvm={"exists": False, "opens": False, "error": "No such file or directory"})
+        kvm=device_file(ABSENT))
 
 
 def container_cpuset():
