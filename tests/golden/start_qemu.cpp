@@ -38,8 +38,9 @@ void make_image(const std::string& path, DiskFormat format) {
     if (ftruncate(file.get(), 1 << 20) != 0) return;
     return;
   }
-  run_command(
-      {.argv = {"qemu-img", "create", "-q", "-f", std::string(name_of(format)), path, "1M"}});
+  CommandRequest create;
+  create.argv = {"qemu-img", "create", "-q", "-f", std::string(name_of(format)), path, "1M"};
+  run_command(create);
 }
 
 class Fitting {

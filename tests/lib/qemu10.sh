@@ -9,7 +9,9 @@ set -euo pipefail
 out=${1:-$repo/build/qemu10}
 mirror=${VMRIG_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-packages=(qemu-system-x86 qemu-system-common qemu-system-data seabios ipxe-qemu)
+# The display modules too: for one that it lacks QEMU would load the system's, and abort.
+packages=(qemu-system-x86 qemu-system-common qemu-system-data qemu-system-gui
+  qemu-system-modules-opengl qemu-system-modules-spice seabios ipxe-qemu)
 
 # Answers the greeting of a started q35 machine, or fails.
 check() {

@@ -13,10 +13,9 @@ using namespace vmrig::testing;
 namespace {
 
 std::string vcpus(const Plan& plan) {
-  std::string text;
-  for (const CpuSet& cpus : plan.placement.vcpus)
-    text += (text.empty() ? "" : " ") + cpus.to_string();
-  return text;
+  std::vector<std::string> texts;
+  for (const CpuSet& cpus : plan.placement.vcpus) texts.push_back(cpus.to_string());
+  return fmt::format("{}", fmt::join(texts, " "));
 }
 
 bool mentions(const std::vector<std::string>& lines, const std::string& part) {

@@ -76,8 +76,9 @@ TEST_CASE("devices, plan and models have no symbol that could cause an effect") 
                                               "syscall"};
   int symbols = 0;
   for (const std::string& library : split(VMRIG_PURE_LIBRARIES, ':')) {
-    const auto result =
-        vmrig::testing::run_command({.argv = {"nm", "--undefined-only", "--demangle", library}});
+    vmrig::testing::CommandRequest nm;
+    nm.argv = {"nm", "--undefined-only", "--demangle", library};
+    const vmrig::testing::CommandResult result = vmrig::testing::run_command(nm);
     REQUIRE(result.status == 0);
     for (const std::string& line : split(result.out, '\n')) {
       const std::size_t mark = line.find(" U ");
