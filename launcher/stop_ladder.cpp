@@ -2,6 +2,7 @@
 
 #include <signal.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
@@ -23,6 +24,7 @@ namespace asio = boost::asio;
 constexpr std::chrono::seconds kCommandTimeout{5};
 constexpr std::chrono::seconds kConnectTimeout{2};
 constexpr std::chrono::seconds kKillTimeout{30};
+constexpr std::chrono::milliseconds kClosingTime{500};
 
 bool is_usable(const qmp::Client* monitor) { return monitor != nullptr && monitor->is_open(); }
 
@@ -81,6 +83,10 @@ asio::awaitable<StopBy> stop_qemu(qmp::Client* monitor, ExitWatch& exit, int pid
     const bool told =
         is_usable(monitor) && co_await tell(*monitor, "system_powerdown", command_deadline);
     if (told && co_await exit.wait(deadline)) co_return StopBy::kPowerdown;
+    // A QEMU that ends closes its monitor a moment before it is gone.
+    if (!is_usable(monitor) && co_await exit.wait(qmp::deadline_in(kClosingTime))) {
+      co_return StopBy::kPowerdown;
+    }
   }
   if (exit.has_ended()) co_return StopBy::kPowerdown;
   if (is_usable(monitor)) {

@@ -1,0 +1,270 @@
+#include <dirent.h>
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string>
+#include <vector>
+
+#include "hostcfg/base/error.hpp"
+#include "hostcfg/thread_affinity.hpp"
+#include "launcher/spawn.hpp"
+#include "tests/support/temp_folder.hpp"
+
+using namespace vmrig;
+using vmrig::testing::read_text;
+using vmrig::testing::TempFolder;
+using vmrig::testing::write_text;
+
+namespace {
+
+struct Finished {
+  ExitReport report;
+  std::string output;
+};
+
+qmp::Deadline soon() { return qmp::deadline_in(std::chrono::seconds(20)); }
+
+Fd open_for_writing(const std::string& path) {
+  Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  REQUIRE(fd);
+  return fd;
+}
+
+// Runs a shell script to its end; what it prints goes to a file.
+Finished run_script(const std::string& script, SpawnRequest request = {}) {
+  const TempFolder folder;
+  const Fd output = open_for_writing(folder / "output");
+  request.argv = {"/bin/sh", "-c", script};
+  request.output = output.get();
+  request.error_output = output.get();
+  const Child child = spawn(request);
+  REQUIRE(wait_for_exit(child.pidfd.get(), soon()));
+  const std::optional<ExitReport> report = reap(child.pidfd.get());
+  REQUIRE(report.has_value());
+  return {*report, read_text(folder / "output")};
+}
+
+bool has_children() {
+  siginfo_t info{};
+  return ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD;
+}
+
+int count_open_fds() {
+  DIR* folder = ::opendir("/proc/self/fd");
+  REQUIRE(folder != nullptr);
+  int count = 0;
+  while (::readdir(folder) != nullptr) ++count;
+  ::closedir(folder);
+  return count;
+}
+
+std::string failure_of(const std::string& program, ExitStatus* status = nullptr) {
+  SpawnRequest request;
+  request.argv = {program};
+  try {
+    (void)spawn(request);
+  } catch (const Error& error) {
+    if (status != nullptr) *status = error.status();
+    return error.what();
+  }
+  return "it started";
+}
+
+}  // namespace
+
+TEST_CASE("a program that does not exist is reported with errno's text and leaves no zombie") {
+  ExitStatus status{};
+  CHECK(failure_of("/nonexistent/program", &status) ==
+        "execute \"/nonexistent/program\": No such file or directory");
+  CHECK(status == ExitStatus::kHost);
+  CHECK_FALSE(has_children());
+}
+
+TEST_CASE("a file that is not executable is reported as permission denied") {
+  const TempFolder folder;
+  write_text(folder / "plain", "#!/bin/sh\n");
+  ::chmod((folder / "plain").c_str(), 0644);
+  CHECK(failure_of(folder / "plain").ends_with("Permission denied"));
+  CHECK_FALSE(has_children());
+}
+
+TEST_CASE("a file that is no program is reported as an exec format error") {
+  const TempFolder folder;
+  write_text(folder / "text", "just text\n");
+  ::chmod((folder / "text").c_str(), 0755);
+  CHECK(failure_of(folder / "text").ends_with("Exec format error"));
+  CHECK_FALSE(has_children());
+}
+
+TEST_CASE("a failed start leaves no file descriptor open") {
+  (void)failure_of("/nonexistent/program");
+  const int before = count_open_fds();
+  (void)failure_of("/nonexistent/program");
+  CHECK(count_open_fds() == before);
+}
+
+TEST_CASE("a failed exec is reported when fds are passed at the launcher's own pipe's numbers") {
+  const Fd null(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  SpawnRequest request;
+  request.argv = {"/nonexistent/program"};
+  for (int number = 3; number < 24; ++number) {
+    request.fds.push_back({.number = number, .source = null.get()});
+  }
+  CHECK_THROWS_AS((void)spawn(request), Error);
+  CHECK_FALSE(has_children());
+}
+
+TEST_CASE("the child has the fds that are passed and no others, low ones included") {
+  // Inheritable on purpose, below and above the launcher's pipe.
+  const Fd low(::open("/dev/null", O_RDONLY));
+  const Fd high(::fcntl(low.get(), F_DUPFD, 200));
+  const Fd passed(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  SpawnRequest request;
+  request.fds = {{.number = 10, .source = passed.get()}};
+  // The shell's own glob opens the folder: at a number of its choice, gone when `echo` prints.
+  const Finished finished = run_script(
+      "for fd in /proc/$$/fd/*; do [ -e \"$fd\" ] && printf '%s ' \"${fd##*/}\"; done", request);
+  CHECK(finished.output == "0 1 10 2 ");
+}
+
+TEST_CASE("sources that overlap the targets arrive where they belong") {
+  const TempFolder folder;
+  write_text(folder / "a", "first");
+  write_text(folder / "b", "second");
+  Fd a(::open((folder / "a").c_str(), O_RDONLY | O_CLOEXEC));
+  Fd b(::open((folder / "b").c_str(), O_RDONLY | O_CLOEXEC));
+  // Each at the other's target.
+  const Fd at_31(::fcntl(a.get(), F_DUPFD_CLOEXEC, 31));
+  const Fd at_30(::fcntl(b.get(), F_DUPFD_CLOEXEC, 30));
+  REQUIRE(at_31.get() == 31);
+  REQUIRE(at_30.get() == 30);
+  SpawnRequest request;
+  request.fds = {{.number = 30, .source = 31}, {.number = 31, .source = 30}};
+  CHECK(run_script("cat /dev/fd/30; echo -n +; cat /dev/fd/31", request).output == "first+second");
+}
+
+TEST_CASE("the child starts with an empty signal mask and the default SIGPIPE") {
+  sigset_t blocked;
+  sigset_t before;
+  ::sigemptyset(&blocked);
+  ::sigaddset(&blocked, SIGUSR1);
+  ::sigprocmask(SIG_BLOCK, &blocked, &before);
+  auto* const handler_before = ::signal(SIGPIPE, SIG_IGN);
+  const Finished finished = run_script("grep -E '^Sig(Blk|Ign)' /proc/self/status");
+  ::signal(SIGPIPE, handler_before);
+  ::sigprocmask(SIG_SETMASK, &before, nullptr);
+  CHECK(finished.output == "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+}
+
+TEST_CASE("the parent's signal mask is as before after a start") {
+  sigset_t before;
+  sigset_t after;
+  ::sigprocmask(SIG_SETMASK, nullptr, &before);
+  (void)run_script("true");
+  ::sigprocmask(SIG_SETMASK, nullptr, &after);
+  for (int number = 1; number < NSIG; ++number) {
+    CHECK(::sigismember(&before, number) == ::sigismember(&after, number));
+  }
+}
+
+TEST_CASE("a child leads a process group of its own, or a session") {
+  const std::string script = "set -- $(cut -d' ' -f5,6 /proc/$$/stat); echo \"$$ $1 $2\"";
+  const auto words = [&](SpawnRequest::Group group) {
+    SpawnRequest request;
+    request.group = group;
+    const std::string output = run_script(script, request).output;
+    int pid = 0;
+    int pgid = 0;
+    int session = 0;
+    REQUIRE(std::sscanf(output.c_str(), "%d %d %d", &pid, &pgid, &session) == 3);
+    return std::vector<int>{pid, pgid, session};
+  };
+  const std::vector<int> grouped = words(SpawnRequest::Group::kOwnGroup);
+  CHECK(grouped[0] == grouped[1]);
+  CHECK(grouped[2] == ::getsid(0));
+  const std::vector<int> session = words(SpawnRequest::Group::kOwnSession);
+  CHECK(session[0] == session[1]);
+  CHECK(session[0] == session[2]);
+}
+
+TEST_CASE("the child is on its CPUs before it is executed") {
+  const CpuSet ours = thread_affinity(0);
+  SpawnRequest request;
+  request.cpus = CpuSet{ours.cpus().back()};
+  const Finished finished =
+      run_script("grep Cpus_allowed_list /proc/self/status | cut -f2", request);
+  CHECK(finished.output == request.cpus.to_string() + "\n");
+}
+
+TEST_CASE("CPUs that the host does not have are an error of that step, and leave no zombie") {
+  SpawnRequest request;
+  request.argv = {"/bin/true"};
+  request.cpus = CpuSet{CpuSet::kMaxCpus - 1};
+  try {
+    (void)spawn(request);
+    FAIL("it started");
+  } catch (const Error& error) {
+    CHECK(std::string(error.what()) == "set the CPU affinity of \"/bin/true\": Invalid argument");
+  }
+  CHECK_FALSE(has_children());
+}
+
+TEST_CASE("a child that is to die with its parent does") {
+  // A process between, that spawns and ends; its child must then end, too. The pipe tells.
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  const Fd reading(ends[0]);
+  Fd writing(ends[1]);
+  const pid_t between = ::fork();
+  REQUIRE(between >= 0);
+  if (between == 0) {
+    SpawnRequest request;
+    request.argv = {"/bin/sleep", "600"};
+    request.fds = {{.number = 10, .source = writing.get()}};
+    request.parent_death = SpawnRequest::ParentDeath::kKill;
+    (void)spawn(request);
+    ::_exit(0);
+  }
+  writing.reset();
+  REQUIRE(::waitpid(between, nullptr, 0) == between);
+  char byte = 0;
+  CHECK(::read(reading.get(), &byte, 1) == 0);  // end of file: nobody holds the other end
+}
+
+TEST_CASE("dropping a child neither kills nor reaps it") {
+  ProcessIdentity identity;
+  {
+    SpawnRequest request;
+    request.argv = {"/bin/sleep", "600"};
+    identity = spawn(request).identity;
+  }
+  CHECK(is_alive(identity));
+  const Fd pidfd = open_pidfd(identity);
+  REQUIRE(pidfd);
+  CHECK(send_signal(pidfd.get(), SIGKILL));
+  REQUIRE(wait_for_exit(pidfd.get(), soon()));
+  CHECK_FALSE(is_alive(identity));  // a zombie now
+  const std::optional<ExitReport> report = reap(pidfd.get());
+  REQUIRE(report.has_value());
+  CHECK(to_string(*report) == "signal 9 (SIGKILL)");
+  CHECK_FALSE(reap(pidfd.get()).has_value());
+  CHECK_FALSE(send_signal(pidfd.get(), SIGTERM));
+}
+
+TEST_CASE("a reused pid is not taken for the process that had it") {
+  ProcessIdentity other = *identify_process(::getpid());
+  other.start_time += 1;
+  CHECK_FALSE(is_alive(other));
+  CHECK_FALSE(open_pidfd(other));
+}
+
+TEST_CASE("an exit status is told apart from a signal") {
+  CHECK(to_string(run_script("exit 7").report) == "exit status 7");
+  CHECK(to_string(run_script("kill -SEGV $$").report) == "signal 11 (SIGSEGV)");
+}
