@@ -96,6 +96,11 @@ struct PciDeviceFacts {
   int vf_index = -1;                            // set on a VF
   int total_vfs = 0;                            // on a PF: how many it can have
   int num_vfs = 0;                              // on a PF: how many it has
+  // On a PF: where its VFs come, as routing ids (bus << 8 | device << 3 | function): VF n is at the
+  // PF's own plus vf_offset plus n times vf_stride. 0: not told.
+  // Source: linux Documentation/ABI/testing/sysfs-bus-pci, sriov_offset and sriov_stride (4.14).
+  int vf_offset = 0;
+  int vf_stride = 0;
   std::vector<VfRecord> vf_records;             // on a PF with VFs that has a network device
   std::vector<std::string> net_devices;
 };

@@ -115,6 +115,8 @@ Json to_json(const PciDeviceFacts& device) {
   if (device.vf_index >= 0) json["vf_index"] = device.vf_index;
   if (device.total_vfs > 0) json["total_vfs"] = device.total_vfs;
   if (device.num_vfs > 0) json["num_vfs"] = device.num_vfs;
+  if (device.vf_offset > 0) json["vf_offset"] = device.vf_offset;
+  if (device.vf_stride > 0) json["vf_stride"] = device.vf_stride;
   for (const VfRecord& record : device.vf_records) json["vf_records"].push_back(to_json(record));
   for (const std::string& name : device.net_devices) json["net_devices"].push_back(text(name));
   return json;
@@ -226,6 +228,8 @@ PciDeviceFacts read_pci(FactsReader reader) {
     if (!device.physical_function) reader.refuse("vf_index", "it needs a physical_function");
   }
   if (reader.has("total_vfs")) device.total_vfs = reader.integer("total_vfs", 1, kMaxVfs);
+  if (reader.has("vf_offset")) device.vf_offset = reader.integer("vf_offset", 1, kMaxVfs);
+  if (reader.has("vf_stride")) device.vf_stride = reader.integer("vf_stride", 1, kMaxVfs);
   if (reader.has("num_vfs")) {
     device.num_vfs = reader.integer("num_vfs", 1, kMaxVfs);
     if (device.num_vfs > device.total_vfs) reader.refuse("num_vfs", "it is above total_vfs");

@@ -8,6 +8,8 @@
 #include <string>
 #include <utility>
 
+#include "hostcfg/iommu_group.hpp"
+
 namespace vmrig {
 namespace {
 
@@ -53,6 +55,9 @@ bool read_uevent(const FolderReader& folder, PciDeviceFacts& device) {
       device.driver = value;
     } else if (key == "PCI_CLASS") {
       device.class_code = parse_number<std::uint32_t>(value, 16).value_or(0) & 0xffffff;
+    } else if (key == "PCI_SUBSYS_ID" && value.size() == 9 && value[4] == ':') {
+      device.subsystem_vendor = parse_number<std::uint16_t>(value.substr(0, 4), 16).value_or(0);
+      device.subsystem_device = parse_number<std::uint16_t>(value.substr(5), 16).value_or(0);
     } else if (key == "PCI_ID" && value.size() == 9 && value[4] == ':') {
       device.vendor = parse_number<std::uint16_t>(value.substr(0, 4), 16).value_or(0);
       device.device = parse_number<std::uint16_t>(value.substr(5), 16).value_or(0);
@@ -70,6 +75,35 @@ void read_sriov(const FolderReader& folder, PciDeviceFacts& device) {
   device.total_vfs = std::clamp(folder.number<int>("sriov_totalvfs").value_or(0), 0, kMaxVfs);
   if (device.total_vfs == 0) return;
   device.num_vfs = std::clamp(folder.number<int>("sriov_numvfs").value_or(0), 0, device.total_vfs);
+  device.vf_offset = std::clamp(folder.number<int>("sriov_offset").value_or(0), 0, kMaxVfs);
+  device.vf_stride = std::clamp(folder.number<int>("sriov_stride").value_or(0), 0, kMaxVfs);
+}
+
+std::vector<std::string> read_reset_methods(const FolderReader& folder) {
+  std::vector<std::string> methods;
+  if (const auto text = folder.attribute("reset_method")) {
+    std::string_view left = *text;
+    while (!left.empty()) {
+      const std::string_view method = take_word(left);
+      if (!method.empty()) methods.emplace_back(method);
+    }
+  } else if (folder.exists("reset")) {
+    methods.emplace_back("unnamed");
+  }
+  return methods;
+}
+
+// What matters when a VM is to have the device; bridges never go to one.
+void read_handover(const FolderReader& folder, PciDeviceFacts& device) {
+  device.revision = hexadecimal_file<std::uint8_t>(folder, "revision");
+  device.driver_override = folder.attribute("driver_override").value_or(std::string{});
+  if (device.driver_override == "(null)") device.driver_override.clear();
+  device.reset_methods = read_reset_methods(folder);
+  constexpr std::uint32_t kDisplay = 0x03;
+  device.boot_vga = device.class_code >> 16 == kDisplay && folder.attribute("boot_vga") == "1";
+  if (!is_vfio_driver(device.driver)) return;
+  const std::vector<std::string> nodes = folder.names("vfio-dev");
+  if (!nodes.empty()) device.vfio_device = nodes.front();
 }
 
 PciDeviceFacts read_device(const FolderReader& folder, const PciAddress& address) {
@@ -87,7 +121,10 @@ PciDeviceFacts read_device(const FolderReader& folder, const PciAddress& address
     device.iommu_group = std::max(parse_number<int>(last_part(*group)).value_or(-1), -1);
   }
   constexpr std::uint32_t kBridge = 0x06;  // bridges have no SR-IOV capability
-  if (device.class_code >> 16 != kBridge) read_sriov(folder, device);
+  if (device.class_code >> 16 != kBridge) {
+    read_sriov(folder, device);
+    read_handover(folder, device);
+  }
   return device;
 }
 
