@@ -98,7 +98,8 @@ class CliCommandLine final : public CommandLine {
   std::string help() const { return app_.get_name() + " --help"; }
 
   void refuse_extras() const {
-    const std::vector<std::string> extras = app_.remaining();
+    std::vector<std::string> extras = app_.remaining();
+    std::erase(extras, "--");  // CLI11 2.1 counts the separator among them
     if (extras.empty()) return;
     const std::string word = extras.front().substr(0, extras.front().find('='));
     if (word.starts_with("-")) {

@@ -205,7 +205,7 @@ TEST_CASE("a supervisor in the foreground takes its QEMU along when it is killed
   REQUIRE(guard.qemus().size() == 1);
   run.send_signal(SIGKILL);
   run.wait();
-  CHECK(eventually([&] { return guard.processes().empty(); }));
+  CHECK(eventually([&] { return state_of(guard, "tied") == "stale"; }));
   // Its folder is stale, and goes by recover.
   CHECK(guard.vmrig({"recover"}).status == 0);
   CHECK(guard.nothing_left());
