@@ -115,8 +115,13 @@ void answer(int monitor, const std::string& mode, const std::string& request) {
     say(monitor, refusal(id, setting("FAKE_QEMU_WORDS")));
   } else if (command == "cont") {
     say(monitor, event("RESUME", "{}") + reply(id, "{}"));
+    // Once: a later cont finds the supervisor connected already.
+    static int console = -1;
     const std::string text = setting("FAKE_QEMU_CONSOLE");
-    if (!text.empty()) say(client_of(kConsoleFd), text);
+    if (!text.empty() && console < 0) {
+      console = client_of(kConsoleFd);
+      say(console, text);
+    }
   } else if (command == "quit" && mode != "deaf-stop") {
     say(monitor,
         reply(id, "{}") + event("SHUTDOWN", R"({"guest":false,"reason":"host-qmp-quit"})"));
