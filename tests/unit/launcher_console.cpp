@@ -107,7 +107,8 @@ TEST_CASE("a client that does not read is dropped, and others are not held up") 
   const std::string chunk(1024, 'x');
   for (int count = 0; count < 8192 && rig.console->client_count() == 1; ++count) {
     rig.print(chunk);
-    rig.until([&] { return rig.loop.poll() == 0; });
+    while (rig.loop.poll() > 0) {
+    }
   }
   CHECK(rig.console->client_count() == 0);
   CHECK(logged.find("dropped") != std::string::npos);
