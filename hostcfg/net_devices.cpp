@@ -10,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "hostcfg/device_use.hpp"
 #include "hostcfg/pci_devices.hpp"
 
 namespace vmrig {
@@ -71,6 +72,7 @@ std::optional<NetDeviceFacts> read_device(const FolderReader& net, const std::st
   }
   const std::string master = folder->link("master").value_or(std::string{});
   device.master = master.substr(master.rfind('/') + 1);  // npos + 1 is 0
+  device.uppers = upper_devices(*folder);
   return device;
 }
 

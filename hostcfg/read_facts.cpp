@@ -7,15 +7,20 @@
 #include <utility>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/block_use.hpp"
 #include "hostcfg/cpuset.hpp"
+#include "hostcfg/device_use.hpp"
 #include "hostcfg/folder_reader.hpp"
 #include "hostcfg/kvm.hpp"
 #include "hostcfg/mounts.hpp"
 #include "hostcfg/net_devices.hpp"
+#include "hostcfg/netlink.hpp"
 #include "hostcfg/numa_nodes.hpp"
 #include "hostcfg/path_facts.hpp"
 #include "hostcfg/pci_devices.hpp"
 #include "hostcfg/process_facts.hpp"
+#include "hostcfg/vf_settings.hpp"
+#include "hostcfg/vfio_facts.hpp"
 
 namespace vmrig {
 namespace {
@@ -91,6 +96,36 @@ std::string below(const std::string& root, const std::string& path) {
   return root == "/" ? path : root + path;
 }
 
+std::vector<VfRecord> ask_for_vf_records(int pf_index) {
+  try {
+    NetlinkSocket socket;
+    return read_vf_records(socket, pf_index);
+  } catch (const Error&) {
+    return {};  // a sandbox without netlink does not tell
+  }
+}
+
+void read_devices_in_depth(const FolderReader& root, const FactsRequest& request,
+                           HostFacts& facts) {
+  facts.vfio = read_vfio_facts(root, facts);
+  NetlinkFacts netlink = request.netlink;
+  if (request.root == "/") {
+    if (!netlink.addresses) netlink.addresses = read_net_addresses;
+    if (!netlink.vf_records) netlink.vf_records = ask_for_vf_records;
+  }
+  const NetAddresses addresses = netlink.addresses ? netlink.addresses() : NetAddresses{};
+  const BlockUses blocks = find_block_uses(root);
+  for (PciDeviceFacts& device : facts.pci) {
+    device.in_use = find_uses(root, device.address, addresses, blocks);
+    if (device.num_vfs == 0 || !netlink.vf_records) continue;
+    for (const std::string& name : device.net_devices) {
+      const NetDeviceFacts* net = facts.find_net(name);
+      if (net == nullptr || !device.vf_records.empty()) continue;
+      device.vf_records = netlink.vf_records(net->index);
+    }
+  }
+}
+
 }  // namespace
 
 HostFacts read_host_facts(const FactsRequest& request, const Topology& topology) {
@@ -110,6 +145,7 @@ HostFacts read_host_facts(const FactsRequest& request, const Topology& topology)
   if (request.devices == FactsRequest::Devices::kRead) {
     facts.pci = read_pci_devices(*root);
     facts.net = read_net_devices(*root, facts.pci);
+    read_devices_in_depth(*root, request, facts);
   }
   for (const std::string& path : request.paths) {
     facts.paths[path] = read_path_facts(below(request.root, path));

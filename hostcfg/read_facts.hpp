@@ -1,13 +1,22 @@
 // Reads the facts of a host.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "hostcfg/device_use.hpp"
 #include "hostcfg/facts.hpp"
 #include "hostcfg/topology.hpp"
 
 namespace vmrig {
+
+// What only netlink tells. Netlink has no root that could be swapped, so that it is asked for "/"
+// only, unless a test says what it would answer.
+struct NetlinkFacts {
+  std::function<NetAddresses()> addresses;
+  std::function<std::vector<VfRecord>(int pf_index)> vf_records;  // by index of a network device
+};
 
 struct FactsRequest {
   // PCI functions and network devices take most of the time on a large host; a VM that uses
@@ -17,6 +26,7 @@ struct FactsRequest {
   std::string root = "/";          // where proc, sys and dev are; another folder in tests
   std::vector<std::string> paths;  // absolute; become HostFacts::paths
   Devices devices = Devices::kRead;
+  NetlinkFacts netlink;  // empty functions: the host's own for "/", nothing for another root
 };
 
 // One snapshot of the host under `request.root`, with the CPUs that `topology` has. Opens

@@ -1,0 +1,130 @@
+#include "hostcfg/host_lease.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "hostcfg/base/error.hpp"
+#include "hostcfg/undo.hpp"
+
+namespace vmrig {
+namespace {
+
+struct ReadOld {
+  HostControl& host;
+
+  OldState operator()(const LoadModule& action) const {
+    OldState old;
+    old.loaded = host.is_module_loaded(action.name);
+    return old;
+  }
+  OldState operator()(const SetVfCount& action) const {
+    OldState old;
+    old.vf_count = host.vf_count(action.pf);
+    return old;
+  }
+  OldState operator()(const SetVf& action) const {
+    OldState old;
+    old.vf = settings_of(host.vf_record(action.pf, action.index), action.settings);
+    return old;
+  }
+  OldState operator()(const BindDriver& action) const {
+    const auto state = host.driver_state(action.device);
+    if (!state) {
+      throw Error({.status = ExitStatus::kHost,
+                   .operation = "bind to " + action.driver + " the device",
+                   .object = action.device.to_string(),
+                   .cause = "there is no such PCI device",
+                   .mend = "vmrig vfio list"});
+    }
+    OldState old;
+    old.driver = state->driver;
+    old.driver_override = state->driver_override;
+    return old;
+  }
+};
+
+struct DoIt {
+  HostControl& host;
+
+  void operator()(const LoadModule& action) const { host.load_module(action.name); }
+  void operator()(const SetVfCount& action) const { host.set_vf_count(action.pf, action.count); }
+  void operator()(const SetVf& action) const {
+    host.set_vf(action.pf, action.index, action.settings);
+  }
+  void operator()(const BindDriver& action) const {
+    host.bind_driver(action.device, action.driver);
+  }
+};
+
+bool is_open(const JournalEntry& entry) { return entry.stage != JournalEntry::Stage::kUndone; }
+
+}  // namespace
+
+bool UndoReport::complete() const {
+  return std::none_of(lines.begin(), lines.end(), [](const UndoLine& line) {
+    return line.result == UndoLine::Result::kFailed;
+  });
+}
+
+HostLease::HostLease(HostControl& host, const std::string& journal_path, const JournalOwner& owner)
+    : host_(host), journal_(journal_path, owner) {}
+
+void HostLease::apply(const HostAction& action) {
+  const auto& entries = journal_.content().entries;
+  const bool held_already =
+      std::any_of(entries.begin(), entries.end(), [&action](const JournalEntry& entry) {
+        return entry.stage == JournalEntry::Stage::kDone && entry.action == action;
+      });
+  if (held_already) return;
+  const int id = journal_.intent(action, std::visit(ReadOld{host_}, action));
+  std::visit(DoIt{host_}, action);
+  journal_.done(id);
+}
+
+UndoReport HostLease::undo(const UndoRules& rules) {
+  UndoReport report;
+  report.problems = journal_.content().problems;
+  std::vector<JournalEntry> entries;
+  for (const JournalEntry& entry : journal_.content().entries) {
+    if (is_open(entry) && (!rules.only || rules.only(entry.action))) entries.push_back(entry);
+  }
+  std::reverse(entries.begin(), entries.end());
+  Undo undo(host_, rules, entries);
+  undo.release_devices();
+  // Records of VFs before drivers, counts and modules after them.
+  const auto rank = [](const JournalEntry& entry) {
+    if (std::holds_alternative<SetVf>(entry.action)) return 0;
+    return std::holds_alternative<BindDriver>(entry.action) ? 1 : 2;
+  };
+  std::stable_sort(
+      entries.begin(), entries.end(),
+      [&rank](const JournalEntry& a, const JournalEntry& b) { return rank(a) < rank(b); });
+  for (const JournalEntry& entry : entries) {
+    UndoLine line = undo.undo(entry);
+    if (line.result != UndoLine::Result::kFailed) journal_.undone(entry.id);
+    report.lines.push_back(std::move(line));
+  }
+  return report;
+}
+
+std::vector<HostAction> HostLease::held() const {
+  std::vector<HostAction> actions;
+  for (const JournalEntry* entry : journal_.content().open()) actions.push_back(entry->action);
+  return actions;
+}
+
+UndoReport recover_journal(HostControl& host, const std::string& path, const JournalOwner& owner,
+                           const UndoRules& rules) {
+  const std::optional<JournalContent> content = read_journal(path);
+  if (!content) return {};
+  UndoReport report;
+  report.problems = content->problems;
+  if (content->open().empty()) return report;
+  if (content->owner && content->owner->boot_id != owner.boot_id) return report;
+  HostLease lease(host, path, owner);
+  return lease.undo(rules);
+}
+
+}  // namespace vmrig

@@ -1,0 +1,112 @@
+#include "hostcfg/journal.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "hostcfg/base/error.hpp"
+#include "hostcfg/checkpoint.hpp"
+#include "hostcfg/files.hpp"
+#include "hostcfg/journal_record.hpp"
+
+namespace vmrig {
+namespace {
+
+constexpr const char* kOperation = "write the journal";
+constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
+
+void sync_parent(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  const Fd folder(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder || ::fsync(folder.get()) < 0) throw system_error(kOperation, path, errno);
+}
+
+Fd open_journal(const std::string& path) {
+  Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
+                 0600));
+  if (!file) throw system_error(kOperation, path, errno);
+  struct stat status {};
+  if (::fstat(file.get(), &status) < 0) throw system_error(kOperation, path, errno);
+  if (!S_ISREG(status.st_mode)) {
+    throw Error({.status = ExitStatus::kFailed,
+                 .operation = kOperation,
+                 .object = path,
+                 .cause = "it is not a regular file",
+                 .mend = {}});
+  }
+  return file;
+}
+
+}  // namespace
+
+std::optional<JournalContent> read_journal(const std::string& path) {
+  const std::optional<std::string> text = read_file_if_exists(path, kMaxBytes);
+  if (!text) return std::nullopt;
+  return parse_journal(*text);
+}
+
+Journal::Journal(const std::string& path, const JournalOwner& owner)
+    : path_(path), file_(open_journal(path)) {
+  content_ = read_journal(path).value_or(JournalContent{});
+  // Of another boot, everything is undone already. Of an unknown one, nobody knows: it is kept.
+  const bool goes_on =
+      !content_.open().empty() && (!content_.owner || content_.owner->boot_id == owner.boot_id);
+  const std::size_t keep = goes_on ? content_.good_bytes : 0;
+  if (!goes_on) content_ = {};
+  if (::ftruncate(file_.get(), static_cast<off_t>(keep)) < 0) {
+    throw system_error(kOperation, path, errno);
+  }
+  content_.owner = owner;
+  append({{"record", "begin"},
+          {"format", kJournalFormat},
+          {"boot_id", owner.boot_id},
+          {"pid", owner.pid},
+          {"start_time", owner.start_time}});
+  sync_parent(path);
+}
+
+void Journal::append(const Json& record) {
+  checkpoint("before journal");
+  const std::string line = journal_line(record);
+  std::size_t written = 0;
+  while (written < line.size()) {
+    const ssize_t put = ::write(file_.get(), line.data() + written, line.size() - written);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) throw system_error(kOperation, path_, errno);
+    written += static_cast<std::size_t>(put);
+  }
+  if (::fdatasync(file_.get()) < 0) throw system_error(kOperation, path_, errno);
+  content_.good_bytes += line.size();
+  checkpoint("after journal");
+}
+
+int Journal::intent(const HostAction& action, const OldState& old) {
+  int id = 1;
+  for (const JournalEntry& entry : content_.entries) id = std::max(id, entry.id + 1);
+  append({{"record", "intent"}, {"id", id}, {"action", to_json(action)}, {"old", to_json(old)}});
+  content_.entries.push_back(
+      {.id = id, .action = action, .old = old, .stage = JournalEntry::Stage::kIntent});
+  return id;
+}
+
+void Journal::done(int id) {
+  append({{"record", "done"}, {"id", id}});
+  for (JournalEntry& entry : content_.entries) {
+    if (entry.id == id) entry.stage = JournalEntry::Stage::kDone;
+  }
+}
+
+void Journal::undone(int id) {
+  append({{"record", "undone"}, {"id", id}});
+  for (JournalEntry& entry : content_.entries) {
+    if (entry.id == id) entry.stage = JournalEntry::Stage::kUndone;
+  }
+}
+
+}  // namespace vmrig
