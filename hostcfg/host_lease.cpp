@@ -71,16 +71,23 @@ bool UndoReport::complete() const {
 HostLease::HostLease(HostControl& host, const std::string& journal_path, const JournalOwner& owner)
     : host_(host), journal_(journal_path, owner) {}
 
-void HostLease::apply(const HostAction& action) {
+bool HostLease::holds(const HostAction& action) const {
   const auto& entries = journal_.content().entries;
-  const bool held_already =
-      std::any_of(entries.begin(), entries.end(), [&action](const JournalEntry& entry) {
-        return entry.stage == JournalEntry::Stage::kDone && entry.action == action;
-      });
-  if (held_already) return;
+  return std::any_of(entries.begin(), entries.end(), [&action](const JournalEntry& entry) {
+    return entry.stage == JournalEntry::Stage::kDone && entry.action == action;
+  });
+}
+
+void HostLease::apply(const HostAction& action) {
+  if (holds(action)) return;
   const int id = journal_.intent(action, std::visit(ReadOld{host_}, action));
   std::visit(DoIt{host_}, action);
   journal_.done(id);
+}
+
+void HostLease::adopt(const HostAction& action, const OldState& old) {
+  if (holds(action)) return;
+  journal_.done(journal_.intent(action, old));
 }
 
 UndoReport HostLease::undo(const UndoRules& rules) {

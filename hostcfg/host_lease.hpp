@@ -48,6 +48,12 @@ class HostLease {
   // done in part then is open in the journal, and undo() puts it back.
   void apply(const HostAction& action);
 
+  // Takes a share in what another VM has done and both need (VFs that it made): journaled as done
+  // here with `old` from there (read_journal), so that the last of them puts it back. Does nothing
+  // when this lease holds the action already. Throws vmrig::Error when the journal can't be
+  // written.
+  void adopt(const HostAction& action, const OldState& old);
+
   // Puts back in reverse what is open and still ours, and reports each. A VF is taken from its
   // driver first, gets its old settings, and only then its old driver: the bind resets it. May be
   // called again after a failure. Throws vmrig::Error only when the journal can't be written.
@@ -57,6 +63,8 @@ class HostLease {
   std::vector<HostAction> held() const;
 
  private:
+  bool holds(const HostAction& action) const;
+
   HostControl& host_;
   Journal journal_;
 };

@@ -353,6 +353,23 @@ TEST_CASE("VFs stay as long as another VM or somebody on the host uses one") {
   }
 }
 
+TEST_CASE("VFs that two VMs share are taken away by the one that ends last") {
+  const test::TemporaryFolder folder;
+  FakeHost host;
+  HostLease first(host, folder / "first", kOwner);
+  first.apply(SetVfCount{kPf, 2});
+  const auto journal = read_journal(folder / "first");
+  REQUIRE(journal);
+  HostLease second(host, folder / "second", {"boot-1", 5, 5});
+  second.adopt(journal->entries.at(0).action, journal->entries.at(0).old);
+  UndoRules shared;
+  shared.others_use_vfs_of = [](const PciAddress&) { return true; };
+  CHECK(result_of(first.undo(shared), "vfs") == UndoLine::Result::kLeft);
+  CHECK(host.state.vfs == 2);
+  CHECK(result_of(second.undo(), "vfs") == UndoLine::Result::kPutBack);
+  CHECK(host.state.vfs == 0);
+}
+
 TEST_CASE("an action that the host refuses is undone as far as it came") {
   const test::TemporaryFolder folder;
   FakeHost host = host_with_vfs();
