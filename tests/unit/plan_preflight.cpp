@@ -49,7 +49,7 @@ TEST_CASE("a disk that is missing, a folder, or not permitted is a config fault"
   CHECK(has(disk_problems(folder), "2 disks[0].path: \"/i/a.img\" is a "));
   PathFacts locked = file();
   locked.writable = false;
-  CHECK(has(disk_problems(locked), "2 disks[0].path: \"/i/a.img\" can't be written"));
+  CHECK(has(disk_problems(locked), "3 disks[0].path: \"/i/a.img\" can't be written"));
   CHECK(disk_problems(file()).empty());
 }
 
