@@ -43,8 +43,9 @@ PfNetDevice require_net_device(const Sysfs& sysfs, const PciAddress& pf) {
   std::sort(names.begin(), names.end());
   for (const std::string& name : names) {
     // A card with several ports on one function numbers them; its VFs belong to the first.
-    const auto index = root->number<int>(fmt::format("{}/{}/ifindex", folder, name).c_str());
-    if (index && *index > 0) return {name, *index};
+    const std::string file = fmt::format("{}/{}/ifindex", folder, name);
+    const int index = root->number<int>(file.c_str()).value_or(0);
+    if (index > 0) return {name, index};
   }
   throw pf_fault(pf, "its network device is going away");
 }
