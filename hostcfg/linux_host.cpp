@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include <net/if.h>
@@ -33,8 +34,9 @@ Error pf_fault(const PciAddress& pf, std::string cause) {
 
 PfNetDevice require_net_device(const Sysfs& sysfs, const PciAddress& pf) {
   const auto root = FolderReader::open(sysfs.root());
+  if (!root) throw system_error("read", sysfs.root(), errno);
   const std::string folder = fmt::format("sys/bus/pci/devices/{}/net", pf.to_string());
-  std::vector<std::string> names = root ? root->names(folder.c_str()) : std::vector<std::string>{};
+  std::vector<std::string> names = root->names(folder.c_str());
   if (names.empty()) {
     throw pf_fault(pf,
                    "it has no network device in this network namespace, and the records of its "
