@@ -106,6 +106,11 @@ std::string stable_mac(std::string_view vm_name, std::string_view nic_id) {
   mix(vm_name);
   mix(std::string_view("\0", 1));
   mix(nic_id);
+  // FNV leaves names that differ in one character alike; this spreads them (MurmurHash3's
+  // finaliser).
+  hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccd;
+  hash = (hash ^ (hash >> 33)) * 0xc4ceb9fe1a85ec53;
+  hash ^= hash >> 33;
   return fmt::format("52:54:00:{:02x}:{:02x}:{:02x}", (hash >> 40) & 0xff, (hash >> 24) & 0xff,
                      hash & 0xff);
 }

@@ -391,8 +391,7 @@ class Planner {
   void boot() {
     const BootConfig& boot = config_.boot;
     if (boot.kernel) option({"-kernel", *boot.kernel}, "boot.kernel");
-    // QEMU splits -initrd at commas, for multiboot modules (qemu docs, -initrd).
-    if (boot.initrd) option({"-initrd", escape_commas(*boot.initrd)}, "boot.initrd");
+    if (boot.initrd) option({"-initrd", *boot.initrd}, "boot.initrd");
     if (boot.cmdline) option({"-append", *boot.cmdline}, "boot.cmdline");
   }
 
