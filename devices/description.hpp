@@ -29,9 +29,13 @@ struct FrontEnd {
 
 // Where a file descriptor that QEMU inherits comes from.
 struct FdSource {
-  enum class Kind { kListeningSocket };
+  enum class Kind {
+    kListeningSocket,
+    kIommufd,     // /dev/iommu
+    kVfioDevice,  // the node in /dev/vfio/devices of the device on vfio-pci
+  };
   Kind kind;
-  std::string name;  // of the socket's file in the VM's folder
+  std::string name;  // the socket's file in the VM's folder; the device's PCI address
   bool operator==(const FdSource&) const = default;
 };
 

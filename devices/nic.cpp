@@ -66,12 +66,14 @@ std::string_view driver_of(NicModel model) {
 
 }  // namespace
 
-std::vector<std::string_view> enum_names(NicType) { return {"user"}; }
+std::vector<std::string_view> enum_names(NicType) { return {"user", "vf"}; }
 std::vector<std::string_view> enum_names(NicModel) { return {"virtio", "e1000e", "e1000"}; }
 
 void describe(Fields& fields, NicConfig& nic) {
   fields.required("id", "Name of the NIC in vmrig and QMP.", nic.id, id_rule());
-  fields.optional("type", "The host end: user is a NAT inside QEMU that needs no privilege.",
+  fields.optional("type",
+                  "The host end: user is a NAT inside QEMU that needs no privilege, vf a VF of an "
+                  "SR-IOV device.",
                   nic.type);
   fields.optional("model", "The card that the guest sees.", nic.model);
   fields.optional("mac", "MAC address; stable from the VM's name and the id when not given.",
@@ -90,7 +92,17 @@ void describe(Fields& fields, NicConfig& nic) {
                            .check = why_bad_forward});
   fields.optional("isolated", "The guest reaches neither the host nor the outside.", nic.isolated);
   fields.optional("mtu", "MTU in bytes that the guest is told.", nic.mtu, IntRule{68, 65535});
+  const bool is_vf = nic.type == NicType::kVf;
+  describe_vf(fields, nic.vf, is_vf);
   fields.rule([&](const Fields::Fault& fault) {
+    if (is_vf) {
+      constexpr const char* kWhy = "is not for a VF, which is the card itself";
+      if (!nic.forward.empty()) fault("forward", kWhy, {});
+      if (nic.isolated) fault("isolated", kWhy, {});
+      if (nic.mtu) fault("mtu", kWhy, {});
+      if (nic.model != NicModel::kVirtio) fault("model", kWhy, {});
+      return;
+    }
     if (nic.mtu && nic.model != NicModel::kVirtio) {
       fault("mtu", "only the virtio model can tell the guest an MTU", R"("model": "virtio")");
     }

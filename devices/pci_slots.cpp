@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "hostcfg/base/error.hpp"
 
 namespace vmrig {
@@ -33,7 +35,7 @@ DeviceDescription describe_port(int index) {
 
 std::string root_port_id(int index) { return fmt::format("vmrig-port{}", index); }
 
-void PciSlots::place(FrontEnd& front_end) {
+int PciSlots::next_place(const FrontEnd& front_end) {
   const int index = used_++;
   const int places = layout_ == PciLayout::kPcie
                          ? (kPortSlots - kFirstPortSlot + 1) * kFunctionsPerSlot
@@ -45,6 +47,26 @@ void PciSlots::place(FrontEnd& front_end) {
                  .cause = fmt::format("all {} are taken", places),
                  .mend = "use fewer devices, or \"machine\": {\"type\": \"q35\"}"});
   }
+  return index;
+}
+
+void PciSlots::place_together(const std::vector<SlotFunction>& functions) {
+  const int index = next_place(*functions.front().front_end);
+  const bool has_first = std::any_of(functions.begin(), functions.end(),
+                                     [](const SlotFunction& f) { return f.number == 0; });
+  int next = 0;
+  for (const SlotFunction& function : functions) {
+    Json& props = function.front_end->props;
+    const int number = has_first ? function.number : next++;
+    const bool pcie = layout_ == PciLayout::kPcie;
+    props["bus"] = pcie ? root_port_id(index) : "pci.0";
+    props["addr"] = fmt::format("{:x}.{:x}", pcie ? 0 : kFirstPcSlot + index, number);
+    if (number == 0) props["multifunction"] = true;
+  }
+}
+
+void PciSlots::place(FrontEnd& front_end) {
+  const int index = next_place(front_end);
   if (layout_ == PciLayout::kPcie) {
     front_end.props["bus"] = root_port_id(index);
   } else {

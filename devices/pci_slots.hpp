@@ -11,6 +11,12 @@ namespace vmrig {
 
 enum class PciLayout { kPcie, kConventional };
 
+// A function that has to be in one slot with others.
+struct SlotFunction {
+  FrontEnd* front_end;
+  int number = 0;  // 0 to 7, as on the host
+};
+
 class PciSlots {
  public:
   explicit PciSlots(PciLayout layout) : layout_(layout) {}
@@ -18,6 +24,9 @@ class PciSlots {
   // Puts the function on the next free place: sets "bus" and "addr" of its properties.
   // Throws vmrig::Error when the buses are full.
   void place(FrontEnd& front_end);
+  // Puts several on one place, by their numbers; when none has the number 0, which every slot
+  // needs, they are counted anew. Throws as place() does.
+  void place_together(const std::vector<SlotFunction>& functions);
   // Adds `count` empty root ports for hotplug; nothing on pc, whose slots take hotplug.
   void add_spare_ports(int count);
   // The root ports that the placed functions and the spares need, in order; they have to be
@@ -25,6 +34,8 @@ class PciSlots {
   std::vector<DeviceDescription> ports() const;
 
  private:
+  int next_place(const FrontEnd& front_end);
+
   PciLayout layout_;
   int used_ = 0;
 };

@@ -2,18 +2,35 @@
 
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <utility>
 
 #include "hostcfg/base/error.hpp"
 
 namespace vmrig {
 
+namespace {
+
+std::vector<PciAddress> addresses_from(const Json& json) {
+  std::vector<PciAddress> addresses;
+  // Leases of versions that gave out no PCI devices have no such key.
+  for (const std::string& text : json.value("pci", std::vector<std::string>())) {
+    addresses.push_back(PciAddress::parse(text));
+  }
+  return addresses;
+}
+
+}  // namespace
+
 Json to_json(const Lease& lease) {
+  std::vector<std::string> pci;
+  for (const PciAddress& address : lease.pci) pci.push_back(address.to_string());
   return {{"vm", lease.vm},
           {"exclusive_cpus", lease.exclusive_cpus.to_string()},
           {"shared_cpus", lease.shared_cpus.to_string()},
           {"written_disks", lease.written_disks},
           {"read_disks", lease.read_disks},
-          {"macs", lease.macs}};
+          {"macs", lease.macs},
+          {"pci", std::move(pci)}};
 }
 
 Lease lease_from_json(const Json& json) {
@@ -23,7 +40,8 @@ Lease lease_from_json(const Json& json) {
             .shared_cpus = CpuSet::parse(json.at("shared_cpus").get<std::string>()),
             .written_disks = json.at("written_disks").get<std::vector<std::string>>(),
             .read_disks = json.at("read_disks").get<std::vector<std::string>>(),
-            .macs = json.at("macs").get<std::vector<std::string>>()};
+            .macs = json.at("macs").get<std::vector<std::string>>(),
+            .pci = addresses_from(json)};
   } catch (const std::exception& fault) {
     throw Error({.status = ExitStatus::kFailed,
                  .operation = "read the lease of a VM",

@@ -6,6 +6,7 @@
 
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/json.hpp"
+#include "hostcfg/base/pci_address.hpp"
 
 namespace vmrig {
 
@@ -16,6 +17,7 @@ struct Lease {
   std::vector<std::string> written_disks;  // canonical paths open for writing
   std::vector<std::string> read_disks;     // open read-only
   std::vector<std::string> macs;
+  std::vector<PciAddress> pci;  // devices and VFs, and what their IOMMU groups cost
 };
 
 Json to_json(const Lease& lease);

@@ -28,11 +28,13 @@ std::string holder_of(const CpuSet& cpus, const std::vector<Lease>& leases) {
 
 class Placer {
  public:
-  Placer(const PlanInput& input, HugepageSize hugepages, std::vector<Diagnostic>& findings)
+  Placer(const PlanInput& input, HugepageSize hugepages, const std::vector<NodeWish>& wishes,
+         std::vector<Diagnostic>& findings)
       : config_(input.config),
         facts_(input.facts),
         leases_(input.leases),
         hugepages_(hugepages),
+        wishes_(wishes),
         findings_(findings),
         held_(held_cpus(input.leases)) {}
 
@@ -43,6 +45,7 @@ class Placer {
     place_emulator();
     place_iothreads();
     if (config_.memory.node_mode != Pinning::Mode::kNone) result_.node = node_;
+    result_.near = node_;
     return std::move(result_);
   }
 
@@ -105,8 +108,15 @@ class Placer {
     return page.value == 0 ? 0 : config_.memory.size.value / page.value;
   }
 
-  // A node that holds everything is best; then one with the pages, which can't be had elsewhere;
-  // then the one with more isolated and more free CPUs.
+  std::size_t wishes_met(const NumaNode& node) const {
+    return static_cast<std::size_t>(
+        std::count_if(wishes_.begin(), wishes_.end(),
+                      [&](const NodeWish& wish) { return wish.there.count(node.id) != 0; }));
+  }
+
+  // The devices come first: DMA and interrupts over the sockets' link cost more than anything
+  // else. Then a node that holds everything is best; then one with the pages, which can't be had
+  // elsewhere; then the one with more isolated and more free CPUs.
   void choose_node() {
     if (facts_.nodes.empty()) return;
     if (config_.memory.node_mode == Pinning::Mode::kList) {
@@ -131,6 +141,7 @@ class Placer {
       return;
     }
     struct Score {
+      std::size_t devices;
       bool both, pages, cpus;
       std::size_t isolated, free;
     };
@@ -145,9 +156,11 @@ class Placer {
       const bool pages = hugepages_ == HugepageSize::kNone ? node.memory_free >= config_.memory.size
                                                            : free_pages(node) >= wanted_pages();
       const bool cpus = config_.cpu.pin.mode != Pinning::Mode::kAuto || candidates.size() >= count;
-      const Score score{pages && cpus, pages, cpus, (set & facts_.isolated).size(), set.size()};
+      const Score score{
+          wishes_met(node), pages && cpus, pages, cpus, (set & facts_.isolated).size(), set.size()};
       auto key = [count](const Score& s) {
-        return std::make_tuple(s.both, s.pages, s.cpus, std::min(s.isolated, count), s.free);
+        return std::make_tuple(s.devices, s.both, s.pages, s.cpus, std::min(s.isolated, count),
+                               s.free);
       };
       if (best == nullptr || key(score) > key(best_score)) {
         best = &node;
@@ -175,6 +188,10 @@ class Placer {
     const CpuSet isolated = node.cpus & facts_.isolated & usable();
     std::string why;
     auto add = [&why](const std::string& text) { why += (why.empty() ? "" : "; ") + text; };
+    for (const NodeWish& wish : wishes_) {
+      const auto found = wish.there.find(node.id);
+      if (found != wish.there.end()) add(found->second);
+    }
     if (hugepages_ != HugepageSize::kNone) {
       const HugepagePool* pool = find_pool(node, page_size_of(hugepages_));
       add(fmt::format("{} of {} {} pages free", free_pages(node), pool == nullptr ? 0 : pool->total,
@@ -189,6 +206,8 @@ class Placer {
       std::string reason;
       if (!facts_.allowed_nodes.contains(other.id)) {
         reason = "not allowed";
+      } else if (const NodeWish* wish = lacking(other, node)) {
+        reason = wish->lack;
       } else if (hugepages_ != HugepageSize::kNone && free_pages(other) < wanted_pages()) {
         reason =
             fmt::format("{} free {} pages", free_pages(other), to_string(page_size_of(hugepages_)));
@@ -199,6 +218,14 @@ class Placer {
       }
       result_.passed_over.push_back(fmt::format("node {} ({})", other.id, reason));
     }
+  }
+
+  // What `chosen` has and `other` has not.
+  const NodeWish* lacking(const NumaNode& other, const NumaNode& chosen) const {
+    for (const NodeWish& wish : wishes_) {
+      if (wish.there.count(chosen.id) != 0 && wish.there.count(other.id) == 0) return &wish;
+    }
+    return nullptr;
   }
 
   CpuSet node_cpus() const {
@@ -349,6 +376,7 @@ class Placer {
   const HostFacts& facts_;
   const std::vector<Lease>& leases_;
   HugepageSize hugepages_;
+  const std::vector<NodeWish>& wishes_;
   std::vector<Diagnostic>& findings_;
   CpuSet held_;
   CpuSet vcpu_cpus_;
@@ -359,8 +387,9 @@ class Placer {
 }  // namespace
 
 ThreadPlacement place_threads(const PlanInput& input, HugepageSize hugepages,
+                              const std::vector<NodeWish>& wishes,
                               std::vector<Diagnostic>& findings) {
-  return Placer(input, hugepages, findings).place();
+  return Placer(input, hugepages, wishes, findings).place();
 }
 
 const HugepagePool* find_pool(const NumaNode& node, Bytes page_size) {

@@ -8,7 +8,9 @@
 #include "devices/memory.hpp"
 #include "devices/pci_slots.hpp"
 #include "devices/rng.hpp"
+#include "devices/vfio.hpp"
 #include "launcher/command_line.hpp"
+#include "launcher/passthrough.hpp"
 #include "launcher/placement.hpp"
 #include "launcher/preflight.hpp"
 
@@ -29,7 +31,16 @@ class Planner {
   Plan make() {
     choose_accelerator();
     choose_hugepages();
-    plan_.placement = place_threads(input_, plan_.hugepages, plan_.preflight);
+    Passthrough passthrough(input_, plan_.preflight);
+    plan_.placement =
+        place_threads(input_, plan_.hugepages, passthrough.node_wishes(), plan_.preflight);
+    plan_.passed = passthrough.choose(plan_.placement.near);
+    HostSteps host = plan_host_steps(input_, plan_.passed, plan_.preflight);
+    plan_.host_steps = std::move(host.steps);
+    plan_.claim.pci = std::move(host.also_taken);
+    for (const PassedDevice& device : plan_.passed) plan_.claim.pci.push_back(device.address);
+    std::sort(plan_.claim.pci.begin(), plan_.claim.pci.end());
+    lock_memory();
     check_machine();
     check_memory(input_, plan_, plan_.preflight);
     check_disks(input_, plan_.preflight);
@@ -132,6 +143,26 @@ class Planner {
               ? HugepageSize::k1GiB
               : HugepageSize::k2MiB;
     }
+  }
+
+  // VFIO pins all of the guest's memory.
+  void lock_memory() {
+    const HostFacts& facts = input_.facts;
+    if (!config_.memory.lock && plan_.passed.empty()) return;
+    const std::string path = config_.memory.lock ? "memory.lock" : plan_.passed.front().origin;
+    if (!facts.memlock_limit || facts.can_ipc_lock || facts.can_sys_resource) {
+      if (facts.memlock_limit && facts.can_sys_resource) {
+        plan_.locked_memory = LockedMemory::kUnlimited;
+      }
+      add(finding(Severity::kOk, path, "memory may be locked"));
+      return;
+    }
+    add(finding(Severity::kProblem, path,
+                fmt::format("the limit on locked memory is {}, and vmrig has neither "
+                            "CAP_IPC_LOCK nor CAP_SYS_RESOURCE",
+                            to_string(*facts.memlock_limit)),
+                std::string("ulimit -l unlimited (LimitMEMLOCK=infinity in a systemd unit)") +
+                    (plan_.passed.empty() ? ", or --set memory.lock=false" : "")));
   }
 
   void check_machine() {
@@ -341,7 +372,8 @@ class Planner {
           std::find_if(list.begin(), list.end(), [&](const auto& d) { return d.id == id; });
       return found == list.end() ? -1 : static_cast<int>(found - list.begin());
     };
-    return config_.disks.empty() ? place(config_.nics) : place(config_.disks);
+    if (!config_.disks.empty()) return place(config_.disks);
+    return find_vfio(id) != nullptr ? -1 : place(config_.nics);
   }
 
   bool is_block_device(const std::string& path) const {
@@ -366,17 +398,27 @@ class Planner {
     }
     for (std::size_t i = 0; i < config_.nics.size(); ++i) {
       const NicConfig& nic = config_.nics[i];
+      if (nic.type == NicType::kVf) continue;
       list.push_back(
           describe_nic(nic, fmt::format("nics[{}]", i), config_.name, bootindex(nic.id)));
     }
+    const std::size_t first_passed = list.size();
+    for (const PassedDevice& passed : plan_.passed) list.push_back(describe_passed(passed));
     if (config_.rng) list.push_back(describe_rng("vmrig-rng0", "rng"));
 
     PciSlots slots(config_.machine.type == MachineType::kQ35 ? PciLayout::kPcie
                                                              : PciLayout::kConventional);
     try {
-      for (DeviceDescription& description : list) {
-        for (FrontEnd& front_end : description.front_ends) {
-          if (front_end.bus == FrontEnd::Bus::kPci) slots.place(front_end);
+      for (std::size_t i = 0; i < list.size(); ++i) {
+        const bool is_passed = i >= first_passed && i < first_passed + plan_.passed.size();
+        const std::vector<SlotFunction> functions =
+            is_passed ? slot_mates(i - first_passed, first_passed, list)
+                      : std::vector<SlotFunction>();
+        if (functions.size() > 1) slots.place_together(functions);
+        for (FrontEnd& front_end : list[i].front_ends) {
+          if (front_end.bus == FrontEnd::Bus::kPci && !front_end.props.contains("bus")) {
+            slots.place(front_end);
+          }
         }
       }
     } catch (const Error& full) {
@@ -385,7 +427,70 @@ class Planner {
     }
     slots.add_spare_ports(config_.machine.hotplug_ports);
     for (const DeviceDescription& port : slots.ports()) device(port);
+    if (uses_iommufd_) {
+      device(describe_iommufd([this](const FdSource& source) { return pass_fd(source); }));
+    }
     for (const DeviceDescription& description : list) device(description);
+  }
+
+  // By feature: this QEMU takes both fds, and this host has both nodes.
+  bool has_iommufd() const {
+    const VfioFacts& vfio = input_.facts.vfio;
+    return vfio.iommufd.opens && vfio.cdev && input_.caps.has_object("iommufd") &&
+           input_.caps.has_device_property("vfio-pci", "iommufd") &&
+           input_.caps.has_device_property("vfio-pci", "fd");
+  }
+
+  DeviceDescription describe_passed(const PassedDevice& passed) {
+    VfioFrontEnd front_end{.id = passed.id,
+                           .origin = passed.origin,
+                           .address = passed.address,
+                           .access = has_iommufd() ? VfioAccess::kIommufd : VfioAccess::kGroup,
+                           .rombar = {},
+                           .romfile = {},
+                           .bootindex = bootindex(passed.id)};
+    uses_iommufd_ = has_iommufd();
+    const VfioConfig* vfio = find_vfio(passed.id);
+    if (vfio != nullptr) {
+      front_end.rombar = vfio->rombar;
+      front_end.romfile = vfio->romfile;
+      front_end.properties = vfio->properties;
+    } else if (front_end.bootindex < 0) {
+      front_end.romfile = "";  // no network boot: the firmware need not load the option ROM
+    }
+    return describe_vfio(front_end, [this](const FdSource& source) { return pass_fd(source); });
+  }
+
+  const VfioConfig* find_vfio(const std::string& id) const {
+    const auto found = std::find_if(config_.vfio.begin(), config_.vfio.end(),
+                                    [&](const VfioConfig& vfio) { return vfio.id == id; });
+    return found == config_.vfio.end() ? nullptr : &*found;
+  }
+
+  // The functions that share the slot of the passed device `index`, itself among them; `first` is
+  // the place in `list` of the first that is passed. VFs of one
+  // PF are devices of their own, although their addresses look like functions of one.
+  std::vector<SlotFunction> slot_mates(std::size_t index, std::size_t first,
+                                       std::vector<DeviceDescription>& list) {
+    const auto shares = [this](const PassedDevice& device) {
+      const VfioConfig* vfio = find_vfio(device.id);
+      return vfio != nullptr && vfio->multifunction && !device.pf;
+    };
+    const PassedDevice& one = plan_.passed[index];
+    std::vector<SlotFunction> functions;
+    if (!shares(one)) return functions;
+    for (std::size_t i = 0; i < plan_.passed.size(); ++i) {
+      const PciAddress& a = plan_.passed[i].address;
+      const PciAddress& b = one.address;
+      if (!shares(plan_.passed[i]) || a.domain != b.domain || a.bus != b.bus ||
+          a.device != b.device) {
+        continue;
+      }
+      FrontEnd& front_end = list[first + i].front_ends.front();
+      if (front_end.props.contains("bus")) return {};  // placed with the first of them
+      functions.push_back({&front_end, a.function});
+    }
+    return functions;
   }
 
   void boot() {
@@ -398,6 +503,7 @@ class Planner {
   const PlanInput& input_;
   const VmConfig& config_;
   Plan plan_;
+  bool uses_iommufd_ = false;
 };
 
 }  // namespace

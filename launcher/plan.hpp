@@ -12,6 +12,7 @@
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/facts.hpp"
 #include "launcher/config/vm_config.hpp"
+#include "launcher/host_step.hpp"
 #include "launcher/leases.hpp"
 #include "qmp/caps.hpp"
 
@@ -35,11 +36,16 @@ struct ChildFd {
 inline constexpr int kFirstChildFd = 10;  // QMP add-fd refuses 0 to 2; the rest is kept free
 inline constexpr const char* kMonitorSocketName = "monitor.sock";
 
+// The limit on locked memory that QEMU starts with. A computed one is wrong: mlock takes hundreds
+// of MiB beyond the guest's RAM, and VFIO charges that RAM a second time.
+enum class LockedMemory { kAsIs, kUnlimited };
+
 struct ThreadPlacement {
   std::vector<CpuSet> vcpus;  // by vCPU index, to max_vcpus; an empty set is not pinned
   CpuSet emulator;            // empty: not pinned
   std::map<std::string, CpuSet> iothreads;  // by id; those that are pinned
   std::optional<int> node;                  // NUMA node of the memory, when it is bound
+  std::optional<int> near;                  // NUMA node of the CPUs or the memory; devices by it
   std::vector<std::string> reasons;         // why this node, these CPUs
   std::vector<std::string> passed_over;     // what was not taken, and why
 };
@@ -53,6 +59,9 @@ struct Plan {
   HugepageSize hugepages = HugepageSize::kNone;
   ThreadPlacement placement;
   Lease claim;  // what this VM will hold while its QEMU lives
+  std::vector<PassedDevice> passed;
+  std::vector<HostStep> host_steps;  // in order; undone in reverse once QEMU is gone
+  LockedMemory locked_memory = LockedMemory::kAsIs;
   std::vector<QemuArgument> arguments;
   std::vector<ChildFd> fds;
   std::vector<Diagnostic> preflight;  // findings: ok, warning, problem

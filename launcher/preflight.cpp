@@ -204,19 +204,6 @@ void check_memory(const PlanInput& input, const Plan& plan, std::vector<Diagnost
           finding(Severity::kOk, "memory.size", fmt::format("{} MiB are free", free.value >> 20)));
     }
   }
-  if (plan.config.memory.lock) {
-    const bool limited = facts.memlock_limit && !facts.can_ipc_lock;
-    if (limited && *facts.memlock_limit < plan.config.memory.size + Bytes::mib(512)) {
-      findings.push_back(
-          finding(Severity::kProblem, "memory.lock",
-                  fmt::format("the limit on locked memory is {}, and vmrig has no CAP_IPC_LOCK",
-                              to_string(*facts.memlock_limit)),
-                  "ulimit -l unlimited (LimitMEMLOCK=infinity in a systemd unit), or --set "
-                  "memory.lock=false"));
-    } else {
-      findings.push_back(finding(Severity::kOk, "memory.lock", "memory may be locked"));
-    }
-  }
 }
 
 void check_macs(const PlanInput& input, std::vector<Diagnostic>& findings) {

@@ -13,6 +13,7 @@
 
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/thread_affinity.hpp"
+#include "launcher/child_fds.hpp"
 #include "launcher/qemu_failure.hpp"
 #include "qmp/error.hpp"
 
@@ -21,7 +22,6 @@ namespace {
 
 namespace asio = boost::asio;
 
-constexpr int kSocketBacklog = 4;  // room for a new supervisor while QEMU serves the old one
 constexpr std::size_t kMaxWordsBytes = 16384;
 // How long a QEMU that has closed its monitor may take to be gone.
 constexpr std::chrono::seconds kEndTimeout{2};
@@ -64,17 +64,20 @@ std::uint64_t size_of(int fd) {
   return ::fstat(fd, &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
 }
 
-SpawnRequest spawn_request(const Plan& plan, const std::vector<Fd>& sockets, int log,
+SpawnRequest spawn_request(const Plan& plan, const std::vector<Fd>& fds, int log,
                            const LaunchOptions& options) {
   SpawnRequest request;
   request.argv = plan.argv();
   for (std::size_t index = 0; index < plan.fds.size(); ++index) {
-    request.fds.push_back({.number = plan.fds[index].number, .source = sockets[index].get()});
+    request.fds.push_back({.number = plan.fds[index].number, .source = fds[index].get()});
   }
   request.output = log;
   request.error_output = log;
   request.parent_death = options.parent_death;
   request.cpus = plan.placement.emulator;
+  if (plan.locked_memory == LockedMemory::kUnlimited) {
+    request.memory_lock = SpawnRequest::MemoryLock::kUnlimited;
+  }
   return request;
 }
 
@@ -239,16 +242,15 @@ asio::awaitable<Session> launch(asio::io_context& context, const LaunchRequest& 
                                 LaunchOptions options) {
   const qmp::Deadline deadline = qmp::deadline_in(options.timeout);
   const VmFolder& folder = request.folder;
-  std::vector<Fd> sockets;
-  for (const ChildFd& fd : request.plan.fds) {
-    sockets.push_back(folder.listen(fd.source.name, kSocketBacklog));
-  }
+  std::vector<Fd> fds;
+  for (const ChildFd& fd : request.plan.fds) fds.push_back(open_child_fd(folder, fd.source));
   Fd log = folder.open_log(kQemuLogName);
   const std::uint64_t log_start = size_of(log.get());
 
-  Fledgling qemu(spawn(spawn_request(request.plan, sockets, log.get(), options)));
-  // Only QEMU may hold them: its end has to refuse whoever waits in their backlogs.
-  sockets.clear();
+  Fledgling qemu(spawn(spawn_request(request.plan, fds, log.get(), options)));
+  // Only QEMU may hold them: its end has to refuse whoever waits in the sockets' backlogs, and to
+  // give the devices free.
+  fds.clear();
   log.reset();
 
   Session session;

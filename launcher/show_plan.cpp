@@ -119,13 +119,85 @@ std::string disk_text(const DiskConfig& disk) {
   return text;
 }
 
-std::string nic_text(const NicConfig& nic) {
+const PassedDevice* find_passed(const Plan& plan, const std::string& id) {
+  for (const PassedDevice& device : plan.passed) {
+    if (device.id == id) return &device;
+  }
+  return nullptr;
+}
+
+std::string nic_text(const Plan& plan, const NicConfig& nic) {
+  if (nic.type == NicType::kVf) {
+    const PassedDevice* device = find_passed(plan, nic.id);
+    return fmt::format("{} {}", printable(nic.id),
+                       device == nullptr ? "vf, none" : printable(device_text(*device)));
+  }
   std::string text =
       fmt::format("{} {}, {}", printable(nic.id), name_of(nic.type), name_of(nic.model));
   for (const std::string& forward : nic.forward) {
     text += fmt::format(", forward {}", printable(forward));
   }
   return text;
+}
+
+std::string vfio_text(const Plan& plan, const VfioConfig& vfio) {
+  const PassedDevice* device = find_passed(plan, vfio.id);
+  return fmt::format("{} {}", printable(vfio.id),
+                     device == nullptr ? "none" : printable(device_text(*device)));
+}
+
+// What will be done to the host, with its undo in a column of its own.
+void show_host_steps(const Plan& plan, const PlanView& view, Rows& rows) {
+  if (plan.host_steps.empty()) return;
+  std::vector<std::string> left;
+  std::size_t width = 0;
+  for (std::size_t i = 0; i < plan.host_steps.size(); ++i) {
+    const HostStep& step = plan.host_steps[i];
+    std::string label = fmt::format("  {} {}", i + 1, action_kind(step.action));
+    label.resize(std::max(label.size() + 2, kLabelColumns), ' ');
+    left.push_back(label + printable(step.text));
+    width = std::max(width, columns_of(left.back()));
+  }
+  constexpr std::size_t kGap = 3;
+  const std::string title = "host steps";
+  rows.line(styled(title, Style::kBold, view.colour) +
+            std::string(width + kGap - columns_of(title), ' ') +
+            styled("undo", Style::kBold, view.colour));
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    const std::string undo = printable(plan.host_steps[i].undo);
+    // Beside it where it fits on the terminal, else below.
+    if (width + kGap + columns_of(undo) <= view.columns) {
+      rows.line(left[i] + std::string(width + kGap - columns_of(left[i]), ' ') + undo);
+    } else {
+      rows.line(left[i]);
+      rows.line(std::string(kLabelColumns, ' ') + "undo: " + undo);
+    }
+  }
+}
+
+std::string_view fd_kind_name(FdSource::Kind kind) {
+  switch (kind) {
+    case FdSource::Kind::kListeningSocket:
+      return "listening socket";
+    case FdSource::Kind::kIommufd:
+      return "iommufd";
+    case FdSource::Kind::kVfioDevice:
+      return "vfio device";
+  }
+  return "";
+}
+
+Json passed_json(const PassedDevice& device) {
+  Json out = {{"id", device.id},
+              {"origin", device.origin},
+              {"address", device.address.to_string()},
+              {"node", device.node}};
+  if (device.pf) {
+    out["pf"] = device.pf->to_string();
+    out["vf_index"] = device.vf_index;
+    out["is_new"] = device.is_new;
+  }
+  return out;
 }
 
 std::string preflight_counts(const std::vector<Diagnostic>& findings) {
@@ -203,11 +275,15 @@ std::string show_plan(const Plan& plan, const PlanView& view) {
     rows.row(&disk == &plan.config.disks.front() ? "  disks" : "", disk_text(disk));
   }
   for (const NicConfig& nic : plan.config.nics) {
-    rows.row(&nic == &plan.config.nics.front() ? "  nics" : "", nic_text(nic));
+    rows.row(&nic == &plan.config.nics.front() ? "  nics" : "", nic_text(plan, nic));
+  }
+  for (const VfioConfig& vfio : plan.config.vfio) {
+    rows.row(&vfio == &plan.config.vfio.front() ? "  vfio" : "", vfio_text(plan, vfio));
   }
   if (!placement.passed_over.empty()) {
     rows.row("  passed over", join(escaped(placement.passed_over), ", "));
   }
+  show_host_steps(plan, view, rows);
   show_findings(plan, rows);
   rows.row(
       "command",
@@ -223,20 +299,31 @@ Json to_json(const Plan& plan) {
   }
   Json fds = Json::array();
   for (const ChildFd& fd : plan.fds) {
-    fds.push_back({{"number", fd.number}, {"kind", "listening socket"}, {"name", fd.source.name}});
+    fds.push_back(
+        {{"number", fd.number}, {"kind", fd_kind_name(fd.source.kind)}, {"name", fd.source.name}});
   }
   Json preflight = Json::array();
   for (const Diagnostic& finding : plan.preflight) preflight.push_back(finding_json(finding));
+  Json steps = Json::array();
+  for (const HostStep& step : plan.host_steps) {
+    steps.push_back({{"action", to_json(step.action)}, {"text", step.text}, {"undo", step.undo}});
+  }
+  Json passed = Json::array();
+  for (const PassedDevice& device : plan.passed) passed.push_back(passed_json(device));
   VmConfig config = plan.config;  // the writer visits by reference and changes nothing
-  return {{"config", write_shape([&](Shape& shape) { visit(shape, config); })},
-          {"qemu", {{"path", plan.qemu}, {"version", version_text(plan.qemu_version)}}},
-          {"accel", {{"name", accel_name(plan.accel)}, {"reason", plan.accel_reason}}},
-          {"hugepages", name_of(plan.hugepages)},
-          {"placement", placement_json(plan.placement)},
-          {"arguments", std::move(arguments)},
-          {"fds", std::move(fds)},
-          {"preflight", std::move(preflight)},
-          {"claim", to_json(plan.claim)}};
+  return {
+      {"config", write_shape([&](Shape& shape) { visit(shape, config); })},
+      {"qemu", {{"path", plan.qemu}, {"version", version_text(plan.qemu_version)}}},
+      {"accel", {{"name", accel_name(plan.accel)}, {"reason", plan.accel_reason}}},
+      {"hugepages", name_of(plan.hugepages)},
+      {"placement", placement_json(plan.placement)},
+      {"arguments", std::move(arguments)},
+      {"fds", std::move(fds)},
+      {"passed", std::move(passed)},
+      {"host_steps", std::move(steps)},
+      {"locked_memory", plan.locked_memory == LockedMemory::kUnlimited ? "unlimited" : "as it is"},
+      {"preflight", std::move(preflight)},
+      {"claim", to_json(plan.claim)}};
 }
 
 }  // namespace vmrig

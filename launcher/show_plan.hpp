@@ -17,8 +17,8 @@ struct PlanView {
 };
 
 // One screen for an ordinary VM: placement with its reasons, what was passed over, preflight
-// findings that are not ok, the size of the command. Ends with a newline. What config and host
-// chose freely (names, paths) is escaped.
+// host steps with their undo, findings that are not ok, the size of the command. Ends with a
+// newline. What config and host chose freely (names, paths) is escaped.
 std::string show_plan(const Plan& plan, const PlanView& view);
 
 // Everything: "config" with the defaults filled in, "placement", "accel", "fds", "arguments" each

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -40,7 +41,7 @@ namespace asio = boost::asio;
 namespace process = boost::process::v2;
 
 // The launcher's pipe carries one int, errno; a step of ours that failed is put above its low bits.
-enum class Step : int { kExec = 0, kGroup, kFds, kCpus, kParentDeath, kSignals };
+enum class Step : int { kExec = 0, kGroup, kFds, kCpus, kParentDeath, kSignals, kMemoryLock };
 constexpr int kStepShift = 16;
 
 const char* step_name(Step step) {
@@ -57,6 +58,8 @@ const char* step_name(Step step) {
       return "tie to the supervisor's life";
     case Step::kSignals:
       return "reset the signals of";
+    case Step::kMemoryLock:
+      return "raise the limit on locked memory of";
   }
   return "start";
 }
@@ -67,6 +70,7 @@ struct ChildSetup {
   std::vector<std::pair<int, int>> moves;  // source (above every target), target
   SpawnRequest::Group group = SpawnRequest::Group::kOwnGroup;
   bool dies_with_parent = false;
+  bool locks_memory = false;
   pid_t parent = -1;
   cpu_set_t* cpus = nullptr;
   std::size_t cpus_bytes = 0;
@@ -82,6 +86,10 @@ struct ChildSetup {
       if (::dup2(source, target) < 0) return fault(Step::kFds);
     }
     if (cpus != nullptr && ::sched_setaffinity(0, cpus_bytes, cpus) != 0) return fault(Step::kCpus);
+    if (locks_memory) {
+      const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
+      if (::setrlimit(RLIMIT_MEMLOCK, &unlimited) != 0) return fault(Step::kMemoryLock);
+    }
     if (dies_with_parent) {
       if (::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return fault(Step::kParentDeath);
       // The parent may have died before the request: then no signal will come.
@@ -188,6 +196,7 @@ Child spawn(const SpawnRequest& request) {
   ChildSetup setup;
   setup.group = request.group;
   setup.dies_with_parent = request.parent_death == SpawnRequest::ParentDeath::kKill;
+  setup.locks_memory = request.memory_lock == SpawnRequest::MemoryLock::kUnlimited;
   setup.parent = ::getpid();
   // Sources above every target: a dup2 can't then overwrite a source that is still needed.
   std::vector<Fd> held;

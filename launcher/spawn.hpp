@@ -17,7 +17,8 @@ struct SpawnRequest {
     int source = -1;
   };
   enum class Group { kOwnGroup, kOwnSession };
-  enum class ParentDeath { kSurvive, kKill };  // kKill: SIGKILL when the calling thread ends
+  enum class MemoryLock { kAsIs, kUnlimited };  // RLIMIT_MEMLOCK; raising it takes CAP_SYS_RESOURCE
+  enum class ParentDeath { kSurvive, kKill };   // kKill: SIGKILL when the calling thread ends
 
   std::vector<std::string> argv;  // argv[0] is the path of the program; PATH is not searched
   std::vector<PassedFd> fds;
@@ -26,6 +27,7 @@ struct SpawnRequest {
   int error_output = -1;
   Group group = Group::kOwnGroup;
   ParentDeath parent_death = ParentDeath::kSurvive;
+  MemoryLock memory_lock = MemoryLock::kAsIs;
   CpuSet cpus;  // affinity from before exec; empty: as the parent's
 };
 

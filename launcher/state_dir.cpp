@@ -12,6 +12,7 @@
 
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/files.hpp"
+#include "hostcfg/journal.hpp"
 #include "launcher/config/vm_config.hpp"
 
 namespace vmrig {
@@ -53,6 +54,17 @@ bool is_same_file(int fd, const std::string& path) {
   struct stat named {};
   return ::fstat(fd, &opened) == 0 && ::lstat(path.c_str(), &named) == 0 &&
          opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
+}
+
+// Whether the folder's journal, of this boot, names changes of the host that are not undone.
+bool owes_the_host(const VmFolder& folder) {
+  try {
+    const std::optional<JournalContent> journal = read_journal(folder.path_of(kJournalName));
+    if (!journal || journal->open().empty()) return false;
+    return !journal->owner || journal->owner->boot_id == read_boot_id();
+  } catch (const Error&) {
+    return true;
+  }
 }
 
 Error busy(const VmEntry& entry) {
@@ -283,6 +295,7 @@ std::vector<std::string> StateRoot::clean(const Lock&) {
     }
     std::optional<VmFolder> folder = open_folder(name);
     if (!folder || examine(*folder).condition != VmCondition::kStale) continue;
+    if (owes_the_host(*folder)) continue;
     folder->remove();
     removed.push_back(name);
   }

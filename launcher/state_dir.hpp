@@ -54,6 +54,7 @@ class VmFolder {
  public:
   const std::string& name() const { return name_; }
   const std::string& path() const { return path_; }
+  const std::string& root_path() const { return root_path_; }
   std::string path_of(std::string_view file) const { return path_ + "/" + std::string(file); }
   bool is_claimed() const { return static_cast<bool>(lock_); }
 
@@ -119,7 +120,8 @@ class StateRoot {
   // kBusy naming the pid and the mend when that VM lives.
   VmFolder claim(const Lock& lock, VmState state);
 
-  // Removes the folders of VMs that are kStale; returns their names.
+  // Removes the folders of VMs that are kStale; returns their names. One whose journal has
+  // something to undo on the host stays: see recover_dead_vms.
   std::vector<std::string> clean(const Lock& lock);
 
  private:

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "hostcfg/base/error.hpp"
+#include "launcher/host_work.hpp"
 #include "launcher/plan.hpp"
 #include "qmp/error.hpp"
 
@@ -135,6 +136,17 @@ StopBy stop_orphan(const StateRoot& root, const std::string& name, StopOptions o
                    [&](std::exception_ptr thrown) { fault = std::move(thrown); });
     context.run();
     if (fault) std::rethrow_exception(fault);
+  }
+  // Under the lock, so that no start undoes the same journal meanwhile.
+  const StateRoot::Lock lock = root.lock();
+  if (!root.find(name)) return by;
+  LinuxHost host;
+  const UndoReport report = undo_host_steps(host, folder);
+  if (const std::string fault = unfinished(report); !fault.empty()) {
+    throw Error({.operation = "put back what VM held of the host",
+                 .object = name,
+                 .cause = fault,
+                 .mend = "vmrig recover"});
   }
   folder.remove();
   return by;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -24,6 +25,7 @@
 
 #include "hostcfg/base/shape_writer.hpp"
 #include "launcher/console.hpp"
+#include "launcher/host_work.hpp"
 #include "launcher/stop_ladder.hpp"
 #include "launcher/vm_log.hpp"
 #include "qmp/error.hpp"
@@ -128,7 +130,12 @@ class Supervisor {
     if (!fault) fault = co_await tell_of_start();
     if (fault) {
       if (session_.exit) co_await end_for_fault();
-      folder().remove();
+      const std::string not_given_back = co_await give_back();
+      if (not_given_back.empty()) {
+        folder().remove();
+      } else {
+        keep_for_recovery(not_given_back);
+      }
       if (stop_requests_ == 0) throw *fault;
       outcome = VmOutcome{.kind = VmOutcome::Kind::kStopped, .reason = "stopped while it started"};
       co_return;
@@ -147,8 +154,53 @@ class Supervisor {
     }
   }
 
+  asio::awaitable<void> prepare_host() {
+    const Plan& plan = request_->plan;
+    if (plan.host_steps.empty() && plan.passed.empty()) co_return;
+    std::function<void()> work = [this, &plan] {
+      LinuxHost host;
+      apply_host_steps(host, plan, request_->folder, is_cancelled_);
+    };
+    co_await run_aside(std::move(work));
+    for (const HostStep& step : plan.host_steps) {
+      log_.write(fmt::format("host: {} {}", action_kind(step.action), step.text));
+    }
+  }
+
+  // QEMU is gone, and nothing holds the devices any more. Returns what could not be put back, in
+  // words; it stays in the journal, and the folder has to stay for it.
+  asio::awaitable<std::string> give_back() {
+    if (!has_journal(folder())) co_return std::string();
+    UndoReport report;
+    std::string fault;
+    std::function<void()> work = [this, &report] {
+      LinuxHost host;
+      report = undo_host_steps(host, folder());
+    };
+    try {
+      co_await run_aside(std::move(work));
+      fault = unfinished(report);
+    } catch (const Error& error) {
+      fault = error.what();
+    }
+    for (const std::string& line : report_lines(report)) log_.write("host: " + line);
+    if (!fault.empty()) log_.write("host: not put back: " + fault);
+    co_return fault;
+  }
+
+  // Keeps the folder, with the journal in it, for `vmrig recover`.
+  void keep_for_recovery(const std::string& fault) {
+    state_.state = RunState::kCrashed;
+    state_.reason += (state_.reason.empty() ? "" : "; ") +
+                     fmt::format("the host was not put back: {} (vmrig recover)", fault);
+    if (state_.ended_at == 0) state_.ended_at = seconds_since_epoch();
+    save();
+    folder().release();
+  }
+
   // From the plan to a guest that runs and sockets that serve.
   asio::awaitable<void> start() {
+    co_await prepare_host();
     LaunchOptions launch_options;
     if (!state_.qemu_outlives_supervisor) {
       launch_options.parent_death = SpawnRequest::ParentDeath::kKill;
@@ -247,8 +299,13 @@ class Supervisor {
     state_.state = is_bad ? RunState::kCrashed : RunState::kEnded;
     state_.reason = outcome.reason;
     state_.ended_at = seconds_since_epoch();
+    const std::string not_given_back = co_await give_back();
     try {
-      if (is_bad && options_.mode == RunMode::kDetached) {
+      if (!not_given_back.empty()) {
+        keep_for_recovery(not_given_back);
+        outcome.reason = state_.reason;
+        if (outcome.kind != VmOutcome::Kind::kKilled) outcome.kind = VmOutcome::Kind::kCrashed;
+      } else if (is_bad && options_.mode == RunMode::kDetached) {
         save();
         folder().release();
       } else {
@@ -387,6 +444,7 @@ class Supervisor {
     if (number == SIGCHLD) return reap_orphans(qemu_pid_);
     log_.write(fmt::format("signal SIG{}", ::sigabbrev_np(number)));
     ++stop_requests_;
+    is_cancelled_ = true;
     if (!server_) {
       // No guest runs yet that could be asked; the launch fails at once by QEMU's end.
       if (qemu_pidfd_ >= 0) send_signal(qemu_pidfd_, SIGKILL);
@@ -461,6 +519,7 @@ class Supervisor {
   int qemu_pidfd_ = -1;    // borrowed
   int stop_requests_ = 0;  // by anyone
   int stop_signals_ = 0;
+  std::atomic<bool> is_cancelled_ = false;  // read by the thread that prepares the host
   bool is_over_ = false;
   bool has_panicked_ = false;
   bool has_reconnected_ = false;
@@ -483,6 +542,10 @@ VmState initial_state(const Plan& plan, RunMode mode) {
   state.accel = plan.accel == Accel::kKvm ? "kvm" : "tcg";
   state.serial_sockets = serial_sockets(plan);
   state.claim = plan.claim;
+  for (const HostStep& step : plan.host_steps) {
+    state.host_changes.push_back(
+        {.kind = std::string(action_kind(step.action)), .text = step.text, .undo = step.undo});
+  }
   state.config = config_json(plan.config);
   return state;
 }

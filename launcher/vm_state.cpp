@@ -21,6 +21,16 @@ ProcessIdentity identity_from_json(const Json& json) {
           .start_time = json.at("start_time").get<std::uint64_t>()};
 }
 
+Json to_json(const HostChange& change) {
+  return {{"kind", change.kind}, {"text", change.text}, {"undo", change.undo}};
+}
+
+HostChange host_change_from_json(const Json& json) {
+  return {.kind = json.at("kind").get<std::string>(),
+          .text = json.at("text").get<std::string>(),
+          .undo = json.at("undo").get<std::string>()};
+}
+
 Json to_json(const VmThread& thread) {
   return {{"role", thread.role},
           {"id", thread.id},
@@ -52,6 +62,8 @@ std::string_view run_state_name(RunState state) {
 Json to_json(const VmState& state) {
   Json threads = Json::array();
   for (const VmThread& thread : state.threads) threads.push_back(to_json(thread));
+  Json changes = Json::array();
+  for (const HostChange& change : state.host_changes) changes.push_back(to_json(change));
   return {{"format", VmState::kFormat},
           {"name", state.name},
           {"vmrig_version", state.vmrig_version},
@@ -71,6 +83,7 @@ Json to_json(const VmState& state) {
           {"threads", std::move(threads)},
           {"serial_sockets", state.serial_sockets},
           {"claim", to_json(state.claim)},
+          {"host_changes", std::move(changes)},
           {"config", state.config}};
 }
 
@@ -99,6 +112,10 @@ VmState vm_state_from_json(const Json& json) {
     for (const Json& thread : json.at("threads")) state.threads.push_back(thread_from_json(thread));
     state.serial_sockets = json.at("serial_sockets").get<std::vector<std::string>>();
     state.claim = lease_from_json(json.at("claim"));
+    // Versions that changed nothing on the host have no such key.
+    for (const Json& change : json.value("host_changes", Json::array())) {
+      state.host_changes.push_back(host_change_from_json(change));
+    }
     state.config = json.at("config");
     return state;
   } catch (const std::exception& fault) {  // Json's, CpuSet's and our own

@@ -27,6 +27,13 @@ struct VmThread {
   CpuSet cpus;  // pinned to; empty: not pinned
 };
 
+// A change of the host that lasts as long as the VM.
+struct HostChange {
+  std::string kind;  // "bind", "vf", …
+  std::string text;
+  std::string undo;
+};
+
 struct VmState {
   static constexpr int kFormat = 1;
 
@@ -48,7 +55,8 @@ struct VmState {
   std::vector<VmThread> threads;
   std::vector<std::string> serial_sockets;  // names in the VM's folder; the first is the console
   Lease claim;
-  Json config = Json::object();  // with all defaults filled in
+  std::vector<HostChange> host_changes;  // in order; the journal says what has been done of them
+  Json config = Json::object();          // with all defaults filled in
 };
 
 Json to_json(const VmState& state);

@@ -67,6 +67,8 @@ class Shape {
   virtual void list(std::size_t count, const ListRule& rule,
                     const std::function<void(std::size_t)>& resize,
                     const std::function<void(Shape&, std::size_t)>& element) = 0;
+  // An object whose keys are not the config's own, with strings, whole numbers and flags as values.
+  virtual void scalars(Json& object, const TextRule& key) = 0;
   // `which` is the index of the form that the value has; the reader sets it.
   virtual void any_of(int& which, const std::vector<Alternative>& alternatives) = 0;
 };

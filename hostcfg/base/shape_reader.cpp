@@ -60,6 +60,12 @@ std::string join(const std::vector<std::string_view>& names) {
   return text;
 }
 
+// A key as part of a path: a hostile one must not write to the terminal.
+std::string short_key(std::string_view name) {
+  const std::string shown = quote(name.substr(0, 80));
+  return shown.substr(1, shown.size() - 2);
+}
+
 class ReaderFields;
 
 class Reader : public Shape {
@@ -154,6 +160,31 @@ class Reader : public Shape {
       Reader inner(value_[i], fmt::format("{}[{}]", path_, i), report_);
       element(inner, i);
     }
+  }
+
+  void scalars(Json& object, const TextRule& key) override {
+    if (!value_.is_object()) return wrong_type("an object");
+    for (const auto& [name, value] : value_.items()) {
+      const Reader inner(value, fmt::format("{}.{}", path_, short_key(name)), report_);
+      const bool fits = name.size() >= key.min_length && name.size() <= key.max_length;
+      const std::string why = !fits       ? "is too long or empty"
+                              : key.check ? key.check(name)
+                                          : std::string();
+      if (!why.empty()) {
+        report_(inner.path_, why);
+      } else if (value.is_string()) {
+        std::string text;
+        Reader(value, inner.path_, report_)
+            .text(text, TextRule{.min_length = 0,
+                                 .max_length = 4096,
+                                 .pattern = {},
+                                 .meaning = {},
+                                 .check = {}});
+      } else if (!value.is_boolean() && !value.is_number_integer()) {
+        inner.wrong_type("a string, a whole number, true or false");
+      }
+    }
+    object = value_;
   }
 
   void any_of(int& which, const std::vector<Alternative>& alternatives) override {
@@ -258,9 +289,7 @@ class ReaderFields : public Fields {
 
  private:
   std::string at(std::string_view name) const {
-    // A hostile key must not write to the terminal by way of the path.
-    const std::string shown = quote(name.substr(0, 80));
-    const std::string plain = shown.substr(1, shown.size() - 2);
+    const std::string plain = short_key(name);
     return path_.empty() ? plain : path_ + "." + plain;
   }
 

@@ -30,6 +30,7 @@ class Writer : public Shape {
       out_.push_back(std::move(item));
     }
   }
+  void scalars(Json& object, const TextRule& /*key*/) override { out_ = object; }
   void any_of(int& which, const std::vector<Alternative>& alternatives) override {
     alternatives.at(static_cast<std::size_t>(which)).visit(*this);
   }
@@ -96,6 +97,12 @@ class Schema : public Shape {
     resize(0);
     out_ = {{"type", "array"}, {"items", std::move(item)}, {"maxItems", rule.max_count}};
     if (rule.min_count > 0) out_["minItems"] = rule.min_count;
+  }
+  void scalars(Json& /*object*/, const TextRule& key) override {
+    out_ = {{"type", "object"},
+            {"additionalProperties",
+             {{"anyOf", {{{"type", "string"}}, {{"type", "integer"}}, {{"type", "boolean"}}}}}}};
+    if (!key.pattern.empty()) out_["propertyNames"] = {{"pattern", key.pattern}};
   }
   void any_of(int& /*which*/, const std::vector<Alternative>& alternatives) override {
     Json forms = Json::array();

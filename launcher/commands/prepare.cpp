@@ -1,6 +1,7 @@
 #include "launcher/commands/prepare.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,8 +12,10 @@
 #include "hostcfg/base/json_document.hpp"
 #include "hostcfg/read_facts.hpp"
 #include "launcher/caps_cache.hpp"
+#include "launcher/cli/report.hpp"
 #include "launcher/commands/environment.hpp"
 #include "launcher/config/load_config.hpp"
+#include "launcher/host_work.hpp"
 #include "launcher/state_dir.hpp"
 
 namespace vmrig {
@@ -129,8 +132,9 @@ PreparedPlan plan_with(const Qemu& qemu, const PlanSources& sources, const VmCon
     topology = Topology::of_this_host();
     FactsRequest request;
     request.paths = paths_of(config);
-    // No device of a config needs them yet, and reading them takes most of the time.
-    request.devices = FactsRequest::Devices::kSkip;
+    // Reading them takes most of the time.
+    request.devices =
+        wants_pci_devices(config) ? FactsRequest::Devices::kRead : FactsRequest::Devices::kSkip;
     facts = read_host_facts(request, *topology);
   }
   const PlanInput input{.config = config,
@@ -179,7 +183,13 @@ LaunchRequest claim_vm(const Context& context, const PlanSources& sources, RunMo
   const Qemu qemu = find_out_about_qemu(sources, config);  // may take a while: before the lock
   StateRoot root = StateRoot::open(state_folder(context));
   const StateRoot::Lock lock = root.lock();
-  root.clean(lock);
+  LinuxHost host;
+  for (const RecoveredVm& vm : recover_dead_vms(root, lock, host)) {
+    for (const std::string& line : report_lines(vm.report)) {
+      note(fmt::format("put back for {}: {}", quote(vm.name), line));
+    }
+    for (const std::string& problem : vm.problems) note(problem);
+  }
   // What this very name holds is no conflict: claim() tells that it runs already.
   std::vector<Lease> leases = root.leases();
   std::erase_if(leases, [&](const Lease& lease) { return lease.vm == config.name; });

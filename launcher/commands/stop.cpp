@@ -17,6 +17,7 @@
 #include "launcher/commands/environment.hpp"
 #include "launcher/commands/seconds.hpp"
 #include "launcher/commands/vm_connection.hpp"
+#include "launcher/host_work.hpp"
 #include "launcher/process.hpp"
 #include "launcher/stop_ladder.hpp"
 
@@ -93,7 +94,15 @@ std::string remove_remains(const StateRoot& root, const std::string& name) {
                  .cause = "it has just been started again",
                  .mend = fmt::format("vmrig stop {}", name)});
   }
-  root.folder(name).remove();
+  VmFolder folder = root.folder(name);
+  LinuxHost host;
+  if (const std::string fault = unfinished(undo_host_steps(host, folder)); !fault.empty()) {
+    throw Error({.operation = "put back what VM held of the host",
+                 .object = name,
+                 .cause = fault,
+                 .mend = "vmrig recover"});
+  }
+  folder.remove();
   return "removed";
 }
 

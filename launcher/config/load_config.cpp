@@ -33,6 +33,7 @@ void make_paths_absolute(VmConfig& config, const std::string& folder) {
   make_absolute(config.boot.initrd, folder);
   for (DiskConfig& disk : config.disks) make_absolute(disk.path, folder);
   for (SerialConfig& serial : config.serial) make_absolute(serial.path, folder);
+  for (VfioConfig& vfio : config.vfio) make_absolute(vfio.romfile, folder);
 }
 
 }  // namespace

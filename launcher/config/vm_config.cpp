@@ -145,8 +145,8 @@ void describe(Fields& fields, BootConfig& boot) {
   fields.optional(
       "cmdline", "Command line for the kernel.", boot.cmdline,
       TextRule{.min_length = 0, .max_length = 2047, .pattern = {}, .meaning = {}, .check = {}});
-  fields.optional("order", "Ids of disks and NICs in the order of booting.", boot.order,
-                  ListRule{0, 64}, id_rule());
+  fields.optional("order", "Ids of disks, NICs and VFIO devices in the order of booting.",
+                  boot.order, ListRule{0, 64}, id_rule());
   fields.rule([&](const Fields::Fault& fault) {
     if (boot.kernel) return;
     if (boot.initrd) fault("initrd", "is of no use without a kernel", R"("boot": {"kernel": …})");
@@ -305,6 +305,7 @@ void check_ids(const VmConfig& config, const Fields::Fault& fault) {
   collect_ids(config.iothreads, "iothreads", ids);
   collect_ids(config.disks, "disks", ids);
   collect_ids(config.nics, "nics", ids);
+  collect_ids(config.vfio, "vfio", ids);
   collect_ids(config.serial, "serial", ids);
   std::map<std::string, std::string> first;
   for (const auto& [id, path] : ids) {
@@ -326,8 +327,8 @@ void check_references(const VmConfig& config, const Fields::Fault& fault) {
   for (std::size_t i = 0; i < config.boot.order.size(); ++i) {
     const std::string& id = config.boot.order[i];
     const std::string path = fmt::format("boot.order[{}]", i);
-    if (!has_id(config.disks, id) && !has_id(config.nics, id)) {
-      fault(path, fmt::format("no disk or NIC has the id \"{}\"", id), {});
+    if (!has_id(config.disks, id) && !has_id(config.nics, id) && !has_id(config.vfio, id)) {
+      fault(path, fmt::format("no disk, NIC or VFIO device has the id \"{}\"", id), {});
     }
     if (std::find(config.boot.order.begin(), config.boot.order.end(), id) !=
         config.boot.order.begin() + static_cast<std::ptrdiff_t>(i)) {
@@ -394,7 +395,7 @@ void describe(Fields& fields, VmConfig& config) {
   fields.optional("iothreads", "Threads that serve disks.", config.iothreads, ListRule{0, 64});
   fields.optional("disks", "Disks.", config.disks, ListRule{0, 200});
   fields.optional("nics", "Network cards.", config.nics, ListRule{0, 64});
-  fields.not_built("vfio", Json::array());
+  fields.optional("vfio", "PCI devices of the host.", config.vfio, ListRule{0, 64});
   fields.optional("serial", "Serial ports.", config.serial, ListRule{0, 4});
   fields.not_built("channels", Json::array());
   fields.not_built("usb", Json::array());
@@ -431,7 +432,16 @@ std::vector<std::string> paths_of(const VmConfig& config) {
   for (const SerialConfig& serial : config.serial) {
     if (serial.path) paths.push_back(*serial.path);
   }
+  for (const VfioConfig& vfio : config.vfio) {
+    if (vfio.romfile && !vfio.romfile->empty()) paths.push_back(*vfio.romfile);
+  }
   return paths;
+}
+
+bool wants_pci_devices(const VmConfig& config) {
+  return !config.vfio.empty() ||
+         std::any_of(config.nics.begin(), config.nics.end(),
+                     [](const NicConfig& nic) { return nic.type == NicType::kVf; });
 }
 
 std::string why_bad_name(std::string_view name) {

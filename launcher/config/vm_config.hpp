@@ -10,6 +10,7 @@
 #include "devices/iothread.hpp"
 #include "devices/nic.hpp"
 #include "devices/serial.hpp"
+#include "devices/vfio.hpp"
 #include "hostcfg/base/bytes.hpp"
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/shape.hpp"
@@ -116,6 +117,7 @@ struct VmConfig {
   std::vector<IothreadConfig> iothreads;
   std::vector<DiskConfig> disks;
   std::vector<NicConfig> nics;
+  std::vector<VfioConfig> vfio;
   std::vector<SerialConfig> serial;
   bool rng = true;
   bool latency = false;  // cpu_pm, kvm_hint_dedicated, host_cache_info
@@ -138,6 +140,9 @@ void describe(Fields& fields, ClockConfig& config);
 void describe(Fields& fields, PowerConfig& config);
 void describe(Fields& fields, SecurityConfig& config);
 void describe(Fields& fields, VmConfig& config);
+
+// Whether it takes PCI devices of the host.
+bool wants_pci_devices(const VmConfig& config);
 
 // The host paths that the config names, for the facts.
 std::vector<std::string> paths_of(const VmConfig& config);

@@ -37,6 +37,8 @@ const std::vector<Case>& cases() {
       {"router", "two-socket-72cpu"},
       {"router", "isolated-1gib"},
       {"router-2mib", "two-socket-72cpu"},
+      {"router-vf", "two-socket-72cpu"},
+      {"passthrough-pc", "two-socket-72cpu"},
       {"by-hand", "two-socket-72cpu"},
       {"all-devices", "vm-2cpu"},
       {"all-devices-pc", "no-kvm"},
@@ -126,7 +128,9 @@ TEST_CASE("every golden command line starts the system's QEMU, which answers QMP
   for (const Case& which : cases()) {
     CAPTURE(which.config);
     CAPTURE(which.facts);
-    CHECK(start_and_quit(plan_of(which, caps), qemu) == "");
+    const Plan plan = plan_of(which, caps);
+    if (!plan.passed.empty()) continue;  // their devices are another host's; the lab has its own
+    CHECK(start_and_quit(plan, qemu) == "");
   }
 }
 
@@ -137,6 +141,8 @@ TEST_CASE("every golden command line starts QEMU 10.0 too") {
   for (const Case& which : cases()) {
     CAPTURE(which.config);
     CAPTURE(which.facts);
-    CHECK(start_and_quit(plan_of(which, caps), qemu10) == "");
+    const Plan plan = plan_of(which, caps);
+    if (!plan.passed.empty()) continue;
+    CHECK(start_and_quit(plan, qemu10) == "");
   }
 }

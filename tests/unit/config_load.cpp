@@ -147,7 +147,7 @@ TEST_CASE("settings that conflict are named with the mend") {
   CHECK(
       has(faults_with(R"("boot": {"initrd": "i"})"), "boot.initrd: is of no use without a kernel"));
   CHECK(has(faults_with(R"("boot": {"order": ["x"]})"),
-            "boot.order[0]: no disk or NIC has the id \"x\""));
+            "boot.order[0]: no disk, NIC or VFIO device has the id \"x\""));
   CHECK(has(faults_with(R"("disks": [{"id": "d", "path": "p", "aio": "native"}])"),
             "disks[0].aio: \"native\" needs a cache of \"none\""));
   CHECK(has(faults_with(R"("disks": [{"id": "d", "path": "p", "iothread": "io9"}])"),
@@ -170,7 +170,7 @@ TEST_CASE("settings that conflict are named with the mend") {
 TEST_CASE("a key of the contract that is not built is refused by name, its neutral value is not") {
   CHECK(has(faults_with(R"("tpm": {"version": 2})"),
             "tpm: is not built yet in this version of vmrig | remove the key, or set it to null"));
-  CHECK(has(faults_with(R"("vfio": [{"id": "g", "host": "0:0.0"}])"), "vfio: is not built yet"));
+  CHECK(has(faults_with(R"("usb": [{"id": "u"}])"), "usb: is not built yet"));
   CHECK(faults_with(R"("tpm": null, "vfio": [], "usb": [], "video": "none")").empty());
 }
 
