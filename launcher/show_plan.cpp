@@ -159,14 +159,21 @@ void show_host_steps(const Plan& plan, const PlanView& view, Rows& rows) {
     width = std::max(width, columns_of(left.back()));
   }
   constexpr std::size_t kGap = 3;
+  // In a column of their own where the terminal is wide enough for all, else each below its step.
+  const bool beside =
+      std::all_of(plan.host_steps.begin(), plan.host_steps.end(), [&](const HostStep& step) {
+        return width + kGap + columns_of(printable(step.undo)) <= view.columns;
+      });
   const std::string title = "host steps";
-  rows.line(styled(title, Style::kBold, view.colour) +
-            std::string(width + kGap - columns_of(title), ' ') +
-            styled("undo", Style::kBold, view.colour));
+  std::string head_line = styled(title, Style::kBold, view.colour);
+  if (beside) {
+    head_line += std::string(width + kGap - columns_of(title), ' ') +
+                 styled("undo", Style::kBold, view.colour);
+  }
+  rows.line(head_line);
   for (std::size_t i = 0; i < left.size(); ++i) {
     const std::string undo = printable(plan.host_steps[i].undo);
-    // Beside it where it fits on the terminal, else below.
-    if (width + kGap + columns_of(undo) <= view.columns) {
+    if (beside) {
       rows.line(left[i] + std::string(width + kGap - columns_of(left[i]), ' ') + undo);
     } else {
       rows.line(left[i]);

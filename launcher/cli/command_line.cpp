@@ -47,6 +47,10 @@ class CliCommandLine final : public CommandLine {
                   std::optional<std::string>& value) override {
     app_.add_option(std::string(name), value, std::string(doc))->type_name("");
   }
+  void positionals(std::string_view name, std::string_view doc,
+                   std::vector<std::string>& values) override {
+    app_.add_option(std::string(name), values, std::string(doc))->type_name("")->required();
+  }
   void flag(std::string_view name, std::string_view doc, bool& value) override {
     app_.add_flag(std::string(name), value, std::string(doc));
     names_.push_back(name);

@@ -27,6 +27,9 @@ class CommandLine {
   virtual void positional(std::string_view name, std::string_view doc, std::string& value) = 0;
   virtual void positional(std::string_view name, std::string_view doc,
                           std::optional<std::string>& value) = 0;
+  // One or more.
+  virtual void positionals(std::string_view name, std::string_view doc,
+                           std::vector<std::string>& values) = 0;
   virtual void flag(std::string_view name, std::string_view doc, bool& value) = 0;
   virtual void option(std::string_view name, std::string_view value_name, std::string_view doc,
                       std::optional<std::string>& value) = 0;

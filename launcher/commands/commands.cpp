@@ -17,9 +17,14 @@ std::vector<Command> all_commands() {
       {"logs", "NAME", "Print QEMU's and vmrig's log of a VM", define_logs},
       {"qmp", "NAME COMMAND [JSON]", "Run one QMP command", define_qmp},
       {"host facts", "", "Print what vmrig sees of this host, as JSON", define_host_facts},
+      {"vfio list", "", "List the host's PCI devices, and which can be taken", define_vfio_list},
+      {"vfio bind", "BDF…", "Give devices to vfio-pci by hand", define_vfio_bind},
+      {"vfio release", "BDF…", "Give them back to the drivers they had", define_vfio_release},
+      {"sriov list", "[PF]", "List PFs, and their VFs with owner and settings", define_sriov_list},
+      {"sriov set", "PF --vfs N", "Make VFs of a PF, or take them away", define_sriov_set},
       {"probe", "[QEMU]", "Show what a QEMU can do", define_probe},
       {"schema", "", "Print the JSON Schema of a config", define_schema},
-      {"recover", "", "Remove what dead VMs left behind", define_recover},
+      {"recover", "", "Undo on the host what dead VMs left, and remove them", define_recover},
       {"version", "", "Print the version", define_version},
   };
 }

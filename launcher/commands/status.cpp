@@ -89,6 +89,11 @@ Json status_json(const VmEntry& entry, const VmFolder& folder, const Json& live)
                    {"accel", entry.state->accel}};
     out["config"] = entry.state->config;
     out["claim"] = to_json(entry.state->claim);
+    Json changes = Json::array();
+    for (const HostChange& change : entry.state->host_changes) {
+      changes.push_back({{"kind", change.kind}, {"text", change.text}, {"undo", change.undo}});
+    }
+    out["host_changes"] = std::move(changes);
     out["vmrig_version"] = entry.state->vmrig_version;
   }
   if (!entry.problem.empty()) out["problem"] = entry.problem;
@@ -104,6 +109,7 @@ std::vector<std::vector<std::string>> device_rows(const Json& config) {
   };
   static const std::vector<List> kLists = {{"disks", "disk", {"path", "format"}},
                                            {"nics", "nic", {"type", "mac"}},
+                                           {"vfio", "vfio", {"host"}},
                                            {"serial", "serial", {"type"}},
                                            {"iothreads", "iothread", {"pin"}}};
   std::vector<std::vector<std::string>> rows;
@@ -169,6 +175,14 @@ std::string status_text(const VmEntry& entry, const VmFolder& folder) {
   text += table(rows);
   const std::vector<LiveThread> threads = read_threads(entry);
   if (!threads.empty()) text += thread_table(threads);
+  if (entry.state && !entry.state->host_changes.empty()) {
+    std::vector<std::vector<std::string>> changes = {{"HOST", "CHANGED", "UNDONE AT THE END"}};
+    for (const HostChange& change : entry.state->host_changes) {
+      changes.push_back({fmt::format("  {}", printable(change.kind)), printable(change.text),
+                         printable(change.undo)});
+    }
+    text += table(changes);
+  }
   if (entry.state && entry.state->config.is_object()) {
     const auto devices = device_rows(entry.state->config);
     if (!devices.empty()) text += "DEVICES\n" + table(devices);

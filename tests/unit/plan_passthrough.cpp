@@ -9,6 +9,7 @@
 
 #include "launcher/show_plan.hpp"
 #include "tests/support/plan_inputs.hpp"
+#include "tests/support/temp_folder.hpp"
 
 using namespace vmrig;
 using namespace vmrig::testing;
@@ -461,4 +462,12 @@ TEST_CASE("keys of a VF are refused on other NICs, and a VF's own contradictions
   CHECK(has(faults(R"("type": "vf", "pf": "a", "max_rate": "100")"), "is no rate"));
   CHECK(has(faults(R"("type": "vf", "pf": "a", "vf": "some")"), "neither \"auto\""));
   CHECK(has(faults(R"("type": "vf", "pf": "a", "mtu": 9000)"), "is not for a VF"));
+}
+
+TEST_CASE("the example with a VF can be planned on a host that has its PFs") {
+  const std::string text = read_text(VMRIG_EXAMPLES "/vf.json");
+  REQUIRE_FALSE(text.empty());
+  const Plan plan = plan_of(text, two_sockets());
+  CHECK(problems_of(plan).empty());
+  CHECK(addresses(plan) == "0000:3b:10.1");
 }
