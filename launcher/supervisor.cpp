@@ -135,6 +135,10 @@ class Supervisor {
         folder().remove();
       } else {
         keep_for_recovery(not_given_back);
+        Error::Parts parts = fault->parts();
+        parts.cause += "; the host was not put back: " + not_given_back;
+        parts.mend = "vmrig recover";
+        fault.emplace(std::move(parts));
       }
       if (stop_requests_ == 0) throw *fault;
       outcome = VmOutcome{.kind = VmOutcome::Kind::kStopped, .reason = "stopped while it started"};
@@ -154,6 +158,19 @@ class Supervisor {
     }
   }
 
+  asio::awaitable<void> work_on_host(std::function<void()> work) {
+    is_working_on_host_ = true;
+    std::exception_ptr fault;
+    try {
+      co_await run_aside(std::move(work));
+    } catch (...) {
+      fault = std::current_exception();
+    }
+    is_working_on_host_ = false;
+    if (::getpid() == 1) reap_orphans(qemu_pid_);
+    if (fault) std::rethrow_exception(fault);
+  }
+
   asio::awaitable<void> prepare_host() {
     const Plan& plan = request_->plan;
     if (plan.host_steps.empty() && plan.passed.empty()) co_return;
@@ -161,7 +178,7 @@ class Supervisor {
       LinuxHost host;
       apply_host_steps(host, plan, request_->folder, is_cancelled_);
     };
-    co_await run_aside(std::move(work));
+    co_await work_on_host(std::move(work));
     for (const HostStep& step : plan.host_steps) {
       log_.write(fmt::format("host: {} {}", action_kind(step.action), step.text));
     }
@@ -178,7 +195,7 @@ class Supervisor {
       report = undo_host_steps(host, folder());
     };
     try {
-      co_await run_aside(std::move(work));
+      co_await work_on_host(std::move(work));
       fault = unfinished(report);
     } catch (const Error& error) {
       fault = error.what();
@@ -441,7 +458,11 @@ class Supervisor {
   }
 
   void on_signal(int number) {
-    if (number == SIGCHLD) return reap_orphans(qemu_pid_);
+    if (number == SIGCHLD) {
+      // Modprobe's end is for the thread that has started it.
+      if (!is_working_on_host_) reap_orphans(qemu_pid_);
+      return;
+    }
     log_.write(fmt::format("signal SIG{}", ::sigabbrev_np(number)));
     ++stop_requests_;
     is_cancelled_ = true;
@@ -520,6 +541,7 @@ class Supervisor {
   int stop_requests_ = 0;  // by anyone
   int stop_signals_ = 0;
   std::atomic<bool> is_cancelled_ = false;  // read by the thread that prepares the host
+  bool is_working_on_host_ = false;
   bool is_over_ = false;
   bool has_panicked_ = false;
   bool has_reconnected_ = false;

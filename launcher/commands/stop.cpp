@@ -50,14 +50,18 @@ double powerdown_seconds(const StopCommandOptions& options, const VmEntry& entry
 
 std::string stop_by_supervisor(const StopCommandOptions& options, const Context& context,
                                const VmEntry& entry) {
-  // quit and kill take their time after the powerdown; only then is the supervisor hung.
-  constexpr std::chrono::seconds kAfterPowerdown{15};
+  // quit and kill take their time after the powerdown, and drivers theirs; only then is the
+  // supervisor hung.
+  constexpr std::chrono::seconds kForHost{60};
+  const bool gives_back = entry.state && !entry.state->host_changes.empty();
+  const std::chrono::seconds after_powerdown =
+      std::chrono::seconds(15) + (gives_back ? kForHost : std::chrono::seconds(0));
   const double powerdown_s = powerdown_seconds(options, entry);
   Json arguments = {{"force", options.force}};
   if (!options.force) arguments["timeout"] = powerdown_s;
   VmConnection vm = VmConnection::open(context, entry.name);
   const Json reply = vm.execute("vmrig-stop", std::move(arguments),
-                                qmp::deadline_in(to_milliseconds(powerdown_s) + kAfterPowerdown));
+                                qmp::deadline_in(to_milliseconds(powerdown_s) + after_powerdown));
   return reply.is_object() ? reply.value("by", std::string("unknown")) : "unknown";
 }
 
