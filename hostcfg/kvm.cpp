@@ -1,12 +1,7 @@
 #include "hostcfg/kvm.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
-#include <cerrno>
 #include <string>
 #include <string_view>
-#include <system_error>
 
 namespace vmrig {
 
@@ -34,26 +29,6 @@ void read_cpu_flags(const FolderReader& root, HostFacts& facts) {
       }
     }
   }
-}
-
-DeviceFile read_kvm_device(const FolderReader& root) {
-  constexpr const char* kName = "dev/kvm";
-  DeviceFile device;
-  struct stat status {};
-  if (::fstatat(root.fd(), kName, &status, 0) < 0) {
-    device.exists = errno != ENOENT && errno != ENOTDIR;
-    device.error = std::generic_category().message(errno);
-    return device;
-  }
-  device.exists = true;
-  if (!S_ISCHR(status.st_mode)) {
-    device.error = "it is not a character device";
-    return device;
-  }
-  const Fd opened(::openat(root.fd(), kName, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  device.opens = static_cast<bool>(opened);
-  if (!opened) device.error = std::generic_category().message(errno);
-  return device;
 }
 
 }  // namespace vmrig

@@ -10,7 +10,4 @@ namespace vmrig {
 // whole of it takes longer than all other facts together.
 void read_cpu_flags(const FolderReader& root, HostFacts& facts);
 
-// Opens the device for reading and writing, and closes it again.
-DeviceFile read_kvm_device(const FolderReader& root);
-
 }  // namespace vmrig

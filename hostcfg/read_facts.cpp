@@ -9,6 +9,7 @@
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/block_use.hpp"
 #include "hostcfg/cpuset.hpp"
+#include "hostcfg/device_node.hpp"
 #include "hostcfg/device_use.hpp"
 #include "hostcfg/folder_reader.hpp"
 #include "hostcfg/kvm.hpp"
@@ -141,7 +142,7 @@ HostFacts read_host_facts(const FactsRequest& request, const Topology& topology)
   facts.hugetlbfs = hugetlbfs_mounts(mounts);
   read_bounds(*root, mounts, allowed_by_kernel, facts);
   read_cpu_flags(*root, facts);
-  facts.kvm = read_kvm_device(*root);
+  facts.kvm = read_device_node(*root, "dev/kvm", NodeProbe::kOpen);
   if (request.devices == FactsRequest::Devices::kRead) {
     facts.pci = read_pci_devices(*root);
     facts.net = read_net_devices(*root, facts.pci);

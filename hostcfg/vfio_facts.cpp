@@ -1,41 +1,14 @@
 #include "hostcfg/vfio_facts.hpp"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <string>
-#include <system_error>
+
+#include "hostcfg/device_node.hpp"
 
 namespace vmrig {
 namespace {
 
 constexpr std::size_t kMaxModulesDep = std::size_t{16} << 20;
-
-DeviceFile read_device_node(const FolderReader& root, const char* name, bool is_served) {
-  DeviceFile device;
-  struct stat status {};
-  if (::fstatat(root.fd(), name, &status, 0) < 0) {
-    device.exists = errno != ENOENT && errno != ENOTDIR;
-    device.error = std::generic_category().message(errno);
-    return device;
-  }
-  device.exists = true;
-  if (!S_ISCHR(status.st_mode)) {
-    device.error = "it is not a character device";
-    return device;
-  }
-  if (is_served) {
-    const Fd opened(::openat(root.fd(), name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-    device.opens = static_cast<bool>(opened);
-  } else {
-    device.opens = ::faccessat(root.fd(), name, R_OK | W_OK, AT_EACCESS) == 0;
-  }
-  if (!device.opens) device.error = std::generic_category().message(errno);
-  return device;
-}
 
 bool is_listed(const FolderReader& root, const std::string& release) {
   if (release.empty() || release.find('/') != std::string::npos) return false;
@@ -48,6 +21,11 @@ bool is_listed(const FolderReader& root, const std::string& release) {
   return has("modules.dep") || has("modules.builtin");
 }
 
+// Opening a node whose module is not loaded would load it, and facts change nothing.
+NodeProbe probe_of(const FolderReader& root, const char* served_by) {
+  return root.exists(served_by) ? NodeProbe::kOpen : NodeProbe::kAskForAccess;
+}
+
 }  // namespace
 
 VfioFacts read_vfio_facts(const FolderReader& root, const HostFacts& facts) {
@@ -56,9 +34,9 @@ VfioFacts read_vfio_facts(const FolderReader& root, const HostFacts& facts) {
                            [](const PciDeviceFacts& device) { return device.iommu_group >= 0; });
   vfio.driver_present = root.exists("sys/bus/pci/drivers/vfio-pci");
   vfio.module_available = vfio.driver_present || is_listed(root, facts.kernel_release);
-  vfio.container = read_device_node(root, "dev/vfio/vfio", root.exists("sys/class/misc/vfio"));
+  vfio.container = read_device_node(root, "dev/vfio/vfio", probe_of(root, "sys/class/misc/vfio"));
   vfio.noiommu = root.attribute("sys/module/vfio/parameters/enable_unsafe_noiommu_mode") == "Y";
-  vfio.iommufd = read_device_node(root, "dev/iommu", root.exists("sys/class/misc/iommu"));
+  vfio.iommufd = read_device_node(root, "dev/iommu", probe_of(root, "sys/class/misc/iommu"));
   // The class is registered together with the nodes. Source: linux drivers/vfio/device_cdev.c.
   vfio.cdev = root.exists("sys/class/vfio-dev") && root.exists("dev/vfio/devices");
   return vfio;

@@ -9,6 +9,7 @@
 #include "devices/pci_slots.hpp"
 #include "devices/rng.hpp"
 #include "devices/vfio.hpp"
+#include "launcher/accelerator.hpp"
 #include "launcher/command_line.hpp"
 #include "launcher/passthrough.hpp"
 #include "launcher/placement.hpp"
@@ -29,7 +30,10 @@ class Planner {
   }
 
   Plan make() {
-    choose_accelerator();
+    AccelDecision accel = choose_accelerator(input_);
+    plan_.accel = accel.accel;
+    plan_.accel_reason = std::move(accel.reason);
+    add(std::move(accel.finding));
     choose_hugepages();
     Passthrough passthrough(input_, plan_.preflight);
     plan_.placement =
@@ -82,56 +86,6 @@ class Planner {
   }
 
   bool kvm() const { return plan_.accel == Accel::kKvm; }
-
-  // Why KVM can't be used here, empty when it can. "flags" is not in it: a host may hide them.
-  std::string why_no_kvm() const {
-    if (!input_.caps.has_accelerator("kvm")) return "this QEMU is built without KVM";
-    if (!input_.facts.kvm.exists) return "there is no /dev/kvm";
-    if (!input_.facts.kvm.opens) return "/dev/kvm does not open: " + input_.facts.kvm.error;
-    return {};
-  }
-
-  void choose_accelerator() {
-    const HostFacts& facts = input_.facts;
-    const std::string why_not = why_no_kvm();
-    const std::string flag = facts.vmx ? "vmx" : facts.svm ? "svm" : "";
-    const std::string no_flag = "the CPU shows neither vmx nor svm";
-    switch (config_.machine.accel) {
-      case AccelChoice::kTcg:
-        plan_.accel = Accel::kTcg;
-        plan_.accel_reason = "the config asks for it";
-        return;
-      case AccelChoice::kKvm:
-        plan_.accel = Accel::kKvm;
-        plan_.accel_reason = "the config asks for it";
-        if (!why_not.empty()) {
-          add(finding(Severity::kProblem, "machine.accel", "kvm is asked for, and " + why_not,
-                      facts.kvm.exists
-                          ? "add the user to the group kvm, or --set machine.accel=tcg"
-                          : "modprobe kvm_intel (or kvm_amd), enable virtualisation in "
-                            "the firmware, or --set machine.accel=tcg"));
-        } else if (flag.empty()) {
-          add(finding(Severity::kWarning, "machine.accel",
-                      no_flag + ": an ordinary guest may hang under this KVM",
-                      "--set machine.accel=auto"));
-        } else {
-          add(finding(Severity::kOk, "machine.accel", "kvm: " + flag + ", /dev/kvm opens"));
-        }
-        return;
-      case AccelChoice::kAuto:
-        break;
-    }
-    if (why_not.empty() && !flag.empty()) {
-      plan_.accel = Accel::kKvm;
-      plan_.accel_reason = flag + ", /dev/kvm opens";
-      add(finding(Severity::kOk, "machine.accel", "kvm: " + plan_.accel_reason));
-      return;
-    }
-    plan_.accel = Accel::kTcg;
-    plan_.accel_reason = why_not.empty() ? no_flag : why_not;
-    add(finding(Severity::kWarning, "machine.accel",
-                "the guest is emulated (tcg), which is slow: " + plan_.accel_reason));
-  }
 
   void choose_hugepages() {
     if (config_.memory.hugepages) {

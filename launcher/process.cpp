@@ -109,6 +109,17 @@ std::optional<ExitReport> reap(int pidfd) {
   return ExitReport{.signal_number = info.si_status};
 }
 
+void reap_orphans(pid_t qemu) {
+  while (true) {
+    siginfo_t info{};
+    if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
+    // QEMU stands before others in the queue: they are collected once it is.
+    if (info.si_pid == qemu) return;
+    siginfo_t collected{};
+    ::waitid(P_PID, static_cast<id_t>(info.si_pid), &collected, WEXITED | WNOHANG);
+  }
+}
+
 std::string read_boot_id() {
   constexpr std::size_t kUuidBytes = 36;
   return read_small_file("/proc/sys/kernel/random/boot_id", 64).substr(0, kUuidBytes);

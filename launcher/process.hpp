@@ -49,6 +49,10 @@ std::string to_string(const ExitReport& report);  // "exit status 1", "signal 11
 // child of this process (an adopted QEMU: ECHILD). The only place that waits for QEMU.
 std::optional<ExitReport> reap(int pidfd);
 
+// Collects every child that has ended but `qemu`, whose status is left for reap(): as PID 1, vmrig
+// inherits every orphan of the container. -1: all of them.
+void reap_orphans(pid_t qemu);
+
 // Random text that the kernel makes anew at each boot.
 std::string read_boot_id();
 

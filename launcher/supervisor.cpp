@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <malloc.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,7 +22,7 @@
 #include <string>
 #include <utility>
 
-#include "hostcfg/base/shape_writer.hpp"
+#include "launcher/config/load_config.hpp"
 #include "launcher/console.hpp"
 #include "launcher/host_work.hpp"
 #include "launcher/stop_ladder.hpp"
@@ -71,23 +70,6 @@ class Disposition {
   int number_;
   struct sigaction before_ {};
 };
-
-// As PID 1, vmrig inherits every orphan of the container. QEMU's own status is left for reap().
-void reap_orphans(pid_t qemu) {
-  while (true) {
-    siginfo_t info{};
-    if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
-    // QEMU stands before others in the queue: they are collected once it is.
-    if (info.si_pid == qemu) return;
-    siginfo_t collected{};
-    ::waitid(P_PID, static_cast<id_t>(info.si_pid), &collected, WEXITED | WNOHANG);
-  }
-}
-
-Json config_json(const VmConfig& config) {
-  VmConfig copy = config;
-  return write_shape([&](Shape& shape) { visit(shape, copy); });
-}
 
 class Supervisor {
  public:
@@ -308,7 +290,10 @@ class Supervisor {
     const ExitReport report = reap(session_.child.pidfd.get())
                                   .value_or(ExitReport{.status = 0, .signal_number = SIGKILL});
     if (::getpid() == 1) reap_orphans(-1);
-    VmOutcome outcome = judge(report);
+    VmOutcome outcome = judge_end({.report = report,
+                                   .shutdown_reason = shutdown_data_.value("reason", std::string()),
+                                   .stopped_by = rung_,
+                                   .has_panicked = has_panicked_});
     log_.write("ended: " + outcome.reason);
 
     const bool is_bad =
@@ -338,25 +323,6 @@ class Supervisor {
     server_->upstream_gone(shutdown_data_);
     co_await server_->drained(qmp::deadline_in(kDrainTimeout));
     co_return outcome;
-  }
-
-  VmOutcome judge(const ExitReport& report) const {
-    using Kind = VmOutcome::Kind;
-    if (report.signal_number == SIGKILL && rung_ == StopBy::kKill) {
-      return {Kind::kKilled, "it had to be killed"};
-    }
-    if (report.signal_number != 0) return {Kind::kCrashed, "QEMU ended by " + to_string(report)};
-    const std::string reason = shutdown_data_.value("reason", std::string());
-    if (has_panicked_ || reason == "guest-panic") return {Kind::kPanicked, "the guest panicked"};
-    if (report.status != 0) return {Kind::kCrashed, "QEMU ended with " + to_string(report)};
-    if (rung_) {
-      return {Kind::kStopped, fmt::format("stopped by {}", stop_by_name(*rung_))};
-    }
-    if (reason == "guest-shutdown") return {Kind::kPoweredOff, "the guest powered off"};
-    if (reason == "guest-reset") return {Kind::kPoweredOff, "the guest reset"};
-    if (reason == "host-qmp-quit") return {Kind::kStopped, "QMP's quit"};
-    if (reason == "host-signal") return {Kind::kStopped, "QEMU was asked to end by a signal"};
-    return {Kind::kPoweredOff, reason.empty() ? "QEMU ended" : "QEMU ended: " + reason};
   }
 
   void set_run_state(RunState state, std::string reason) {
@@ -568,22 +534,8 @@ VmState initial_state(const Plan& plan, RunMode mode) {
     state.host_changes.push_back(
         {.kind = std::string(action_kind(step.action)), .text = step.text, .undo = step.undo});
   }
-  state.config = config_json(plan.config);
+  state.config = to_json(plan.config);
   return state;
-}
-
-ExitStatus VmOutcome::status() const {
-  switch (kind) {
-    case Kind::kPoweredOff:
-    case Kind::kStopped:
-      return ExitStatus::kDone;
-    case Kind::kCrashed:
-    case Kind::kPanicked:
-      return ExitStatus::kFailed;
-    case Kind::kKilled:
-      return ExitStatus::kKilled;
-  }
-  return ExitStatus::kFailed;
 }
 
 VmOutcome supervise(LaunchRequest request, SuperviseOptions options) {

@@ -6,6 +6,7 @@
 
 #include "hostcfg/base/error.hpp"
 #include "launcher/session.hpp"
+#include "launcher/vm_outcome.hpp"
 #include "launcher/vm_state.hpp"
 #include "qmp/deadline.hpp"
 
@@ -22,13 +23,6 @@ struct SuperviseOptions {
   std::function<void(const VmState& state)> on_running;
   std::string wait_for_text;  // on the console; empty: don't wait
   qmp::Deadline wait_deadline = qmp::kNoDeadline;
-};
-
-struct VmOutcome {
-  enum class Kind { kPoweredOff, kStopped, kCrashed, kPanicked, kKilled };
-  Kind kind = Kind::kPoweredOff;
-  std::string reason;  // for the user: "guest powered off", "QEMU ended by signal 11 (SIGSEGV)"
-  ExitStatus status() const;
 };
 
 // Launches, serves qmp.sock and console.sock, and returns when the VM has ended and its folder is

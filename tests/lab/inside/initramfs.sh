@@ -33,7 +33,7 @@ $b mkdir /rw/upper /rw/work
 $b mount -t overlay -o lowerdir=/lower,upperdir=/rw/upper,workdir=/rw/work root /new || fatal "no overlay"
 $b mkdir -p /new/proc /new/sys /new/dev /new/run
 $b mount -t tmpfs -o mode=755 run /new/run
-$b mkdir -p /new/run/lock /new/run/lab/share /new/run/lab/work
+$b mkdir -p /new/run/lock /new/run/lab/share /new/run/lab/scratch
 $b mkfifo /new/run/lab/never
 $b mount -t 9p -o "$options,cache=none" share /new/run/lab/share || fatal "no 9p share"
 . /new/run/lab/share/env

@@ -46,7 +46,7 @@ state_differs() {
 
 run_case() {
   local name=$1 limit=$2 log=$share/$1.log begun rc result=PASS detail='' kernel_lines
-  work=/run/lab/work/$name
+  work=/run/lab/scratch/$name
   mkdir -p "$work/tmp" "$group"
   # What a passed case left is what the next one finds.
   [ -e "$baseline" ] || state_snapshot >"$baseline"
