@@ -56,22 +56,31 @@ need "$VMRIG" recover
 as_before "both deaths"
 
 step "the supervisor at every record of its journal"
-# Two actions make a header, an intent and a done each, and an undone each at the stop.
+# Two actions make a header, an intent and a done each, and an undone each at the stop. Looked for
+# with nothing but the shell: a process takes longer to start here than the steps take.
+deaths=0
 for ((n = 1; n <= 7; n++)); do
   timeout 60 bash -c '"$0" start k.json && "$0" stop --force k' "$VMRIG" >start.log 2>&1 &
   starter=$!
-  # The Nth line as soon as it is there; the starter may end before it comes.
-  exec {lines}< <(exec tail -q ---disable-inotify -s 0.02 -n +1 --pid=$starter -F state/k/journal 2>/dev/null)
-  follower=$!
-  timeout --foreground 40 grep -m$n -c . <&"$lines" >/dev/null || :
-  supervisor=$(of_state supervisor 2>/dev/null) || supervisor=
-  if [ -n "$supervisor" ]; then kill -KILL "$supervisor" 2>/dev/null || supervisor=; fi
-  kill $follower 2>/dev/null || :
-  exec {lines}<&-
-  [ -z "$supervisor" ] || wait_for_exit "$supervisor" 10
-  echo "record $n: killed ${supervisor:-nobody}, $(wc -l 2>/dev/null <state/k/journal || echo no) lines in the journal, driver $(driver_of "$vf")"
+  supervisor='' records=()
+  while kill -0 $starter 2>/dev/null; do
+    records=()
+    { mapfile -t records <state/k/journal; } 2>/dev/null || continue
+    [ ${#records[@]} -ge $n ] || continue
+    { read -r state <state/k/state.json; } 2>/dev/null || continue
+    [[ $state =~ \"supervisor\":\{\"pid\":([0-9]+) ]] || continue
+    supervisor=${BASH_REMATCH[1]}
+    if kill -KILL "$supervisor" 2>/dev/null; then break; fi
+    supervisor=''
+  done
+  if [ -n "$supervisor" ]; then
+    deaths=$((deaths + 1))
+    wait_for_exit "$supervisor" 10
+  fi
+  echo "record $n: killed ${supervisor:-nobody} at ${#records[@]} records, driver $(driver_of "$vf")"
   wait $starter || :
   "$VMRIG" stop --force k 2>/dev/null || :
   "$VMRIG" recover
   as_before "a death at record $n"
 done
+[ $deaths -ge 5 ] || fail "only $deaths of 7 were killed in time"
