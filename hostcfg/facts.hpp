@@ -101,7 +101,7 @@ struct PciDeviceFacts {
   // Source: linux Documentation/ABI/testing/sysfs-bus-pci, sriov_offset and sriov_stride (4.14).
   int vf_offset = 0;
   int vf_stride = 0;
-  std::vector<VfRecord> vf_records;             // on a PF with VFs that has a network device
+  std::vector<VfRecord> vf_records;  // on a PF with VFs that has a network device
   std::vector<std::string> net_devices;
 };
 

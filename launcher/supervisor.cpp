@@ -1,7 +1,6 @@
 #include "launcher/supervisor.hpp"
 
 #include <fmt/format.h>
-#include <malloc.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -25,6 +24,7 @@
 #include "launcher/config/load_config.hpp"
 #include "launcher/console.hpp"
 #include "launcher/host_work.hpp"
+#include "launcher/idle_memory.hpp"
 #include "launcher/stop_ladder.hpp"
 #include "launcher/vm_log.hpp"
 #include "qmp/error.hpp"
@@ -246,7 +246,7 @@ class Supervisor {
     // What was for the launch only; the supervisor of an idle VM should cost next to nothing.
     folder_.emplace(std::move(request_->folder));
     request_.reset();
-    ::malloc_trim(0);
+    release_launch_memory();
   }
 
   asio::awaitable<std::optional<Error>> tell_of_start() {

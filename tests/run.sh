@@ -194,7 +194,7 @@ fi
 
 stage format 5 check_format
 stage scripts 5 check_scripts
-stage tidy 25 tests/tidy.sh
+if [ $full = yes ]; then stage tidy 60 tests/tidy.sh --full; else stage tidy 25 tests/tidy.sh; fi
 export VMRIG=$repo/build/release/launcher/vmrig
 stage quickstart 5 examples/quickstart.sh
 stage bench-smoke 5 tests/bench/launch.py --smoke

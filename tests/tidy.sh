@@ -1,9 +1,9 @@
 #!/bin/bash
 # clang-tidy over all our .cpp, with the release build's compile commands.
-#   tidy.sh [BUILD]        default <repo>/build/release
+#   tidy.sh [--full]       --full: the tests' own code too, and the path-sensitive analyzer
 # A file is skipped when it, every header that it includes, the compile command and the
 # checks are as they were when it last passed, so a second run takes seconds.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib/common.sh"
 . "$repo/tests/lib/packages.sh"
-exec python3 "$repo/tests/lib/tidy.py" --tidy "$clang_tidy" --repo "$repo" --build "${1:-$repo/build/release}"
+exec python3 "$repo/tests/lib/tidy.py" --tidy "$clang_tidy" --repo "$repo" --build "$repo/build/release" "$@"

@@ -129,6 +129,15 @@ Fd connect_console(const Context& context, const std::string& name) {
   try {
     return root.folder(name).connect(kConsoleSocketName, qmp::deadline_in(kTalkTimeout));
   } catch (const qmp::Error& fault) {
+    // The VM may have gone since it was looked up.
+    const std::optional<VmEntry> now = root.find(name);
+    if (!now || !now->supervisor_alive || now->condition == VmCondition::kStopping) {
+      throw Error({.status = ExitStatus::kNoSuchVm,
+                   .operation = "open the console of VM",
+                   .object = name,
+                   .cause = "it has ended",
+                   .mend = {}});
+    }
     const bool none = entry.state && entry.state->serial_sockets.empty();
     throw Error({.status = fault.kind() == qmp::ErrorKind::timeout ? ExitStatus::kTimeUp
                                                                    : ExitStatus::kFailed,

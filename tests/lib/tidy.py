@@ -49,17 +49,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("--tidy", "--repo", "--build"):
         parser.add_argument(name, required=True)
+    parser.add_argument("--full", action="store_true", help="tests too, and the path-sensitive analyzer")
     options = parser.parse_args()
     repo, build = Path(options.repo), Path(options.build).resolve()
     cache = repo / "build" / "tidy-cache"
     cache.mkdir(parents=True, exist_ok=True)
     version = subprocess.run([options.tidy, "--version"], capture_output=True, text=True).stdout
-    hasher = Hasher(build, version + (repo / ".clang-tidy").read_text())
+    hasher = Hasher(build, f"{version}{(repo / '.clang-tidy').read_text()}{options.full}")
+    # The analyzer takes as long as all other checks together.
+    checks = [] if options.full else ["--checks=-clang-analyzer-*"]
     headers = dependencies(build)
 
     work, passed = [], 0
     for entry in json.loads((build / "compile_commands.json").read_text()):
         if not Path(entry["file"]).is_relative_to(repo) or Path(entry["file"]).is_relative_to(repo / "build"):
+            continue
+        if not options.full and Path(entry["file"]).is_relative_to(repo / "tests"):
             continue
         words = entry["command"].split()
         known = headers.get(words[words.index("-o") + 1])
@@ -76,7 +81,7 @@ def main():
     def check(item):
         path, key = item
         start = time.monotonic()
-        done = subprocess.run([options.tidy, "--quiet", "-p", build, "--extra-arg=-Wno-unknown-warning-option", path],
+        done = subprocess.run([options.tidy, "--quiet", "-p", build, *checks, "--extra-arg=-Wno-unknown-warning-option", path],
                               capture_output=True, text=True)
         if done.returncode == 0 and key:
             (cache / key).touch()

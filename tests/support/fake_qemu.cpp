@@ -176,6 +176,7 @@ int main() {
   }
   if (mode == "signal") {
     complain();
+    std::signal(SIGSEGV, SIG_DFL);  // a sanitizer would make it an exit status
     std::raise(SIGSEGV);
   }
   if (mode == "silent") return 0;
