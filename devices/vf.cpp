@@ -130,8 +130,8 @@ void check_vf(const VfConfig& vf, const Fields::Fault& fault) {
   if (vf.vlan_proto && !has_vlan) {
     fault("vlan_proto", "is of no use without a VLAN", R"("vlan": 100)");
   }
-  if (vf.min_rate && vf.max_rate && !rate_rule().check(*vf.min_rate).size() &&
-      !rate_rule().check(*vf.max_rate).size()) {
+  if (vf.min_rate && vf.max_rate && rate_rule().check(*vf.min_rate).empty() &&
+      rate_rule().check(*vf.max_rate).empty()) {
     const int most = parse_rate_mbit(*vf.max_rate);
     if (most > 0 && parse_rate_mbit(*vf.min_rate) > most) {
       fault("min_rate", "is more than the max_rate", {});

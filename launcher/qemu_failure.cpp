@@ -65,7 +65,7 @@ std::string lower(std::string_view text) {
 std::string_view without_prefix(std::string_view line) {
   constexpr std::size_t kMaxPrefix = 80;
   const std::size_t found = line.find("qemu-system");
-  if (found == std::string_view::npos || found > kMaxPrefix) return line;
+  if (found > kMaxPrefix) return line;  // npos, too
   const std::size_t colon = line.find(": ", found);
   return colon == std::string_view::npos ? line : line.substr(colon + 2);
 }
