@@ -201,6 +201,7 @@ class Supervisor {
   asio::awaitable<void> start() {
     co_await prepare_host();
     LaunchOptions launch_options;
+    launch_options.first = options_.first;
     if (!state_.qemu_outlives_supervisor) {
       launch_options.parent_death = SpawnRequest::ParentDeath::kKill;
     }
@@ -239,14 +240,13 @@ class Supervisor {
                        std::move(*console_socket), std::move(console_options));
     }
     state_.threads = session_.threads;
-    if (state_.state == RunState::kStarting) state_.state = RunState::kRunning;
+    if (state_.state == RunState::kStarting) {
+      state_.state = options_.first == LaunchOptions::First::kStayPaused ? RunState::kPaused
+                                                                         : RunState::kRunning;
+    }
     save();
     log_.write(fmt::format("runs: QEMU {} ({}), pid {}", state_.qemu_version, state_.accel,
                            state_.qemu.pid));
-    // What was for the launch only; the supervisor of an idle VM should cost next to nothing.
-    folder_.emplace(std::move(request_->folder));
-    request_.reset();
-    release_launch_memory();
   }
 
   asio::awaitable<std::optional<Error>> tell_of_start() {
@@ -263,8 +263,12 @@ class Supervisor {
       }
     }
     if (options_.on_running) options_.on_running(state_);
-    // It holds the caller's pipe and plans, which are of no use from here on.
+    // What was for the launch only goes, once nobody waits for it any more: the supervisor of an
+    // idle VM should cost next to nothing.
     options_.on_running = nullptr;
+    folder_.emplace(std::move(request_->folder));
+    request_.reset();
+    release_launch_memory();
     co_return std::nullopt;
   }
 

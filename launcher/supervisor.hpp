@@ -18,6 +18,8 @@ VmState initial_state(const Plan& plan, RunMode mode);
 
 struct SuperviseOptions {
   RunMode mode = RunMode::kForeground;
+  // kStayPaused: the guest is ready and pinned, and waits for `resume`.
+  LaunchOptions::First first = LaunchOptions::First::kContinue;
   // Called once, when the guest runs, is pinned, its sockets serve and `wait_for_text` was
   // printed; `state` is what state.json says.
   std::function<void(const VmState& state)> on_running;

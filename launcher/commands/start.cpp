@@ -17,7 +17,14 @@ namespace {
 
 constexpr double kDefaultWaitS = 120;
 
-void refuse_what_is_not_built(const StartOptions& options) {
+void refuse_what_cannot_be(const StartOptions& options) {
+  if (options.wait && options.paused) {
+    throw Error({.status = ExitStatus::kUsage,
+                 .operation = "start",
+                 .object = "--paused",
+                 .cause = "a paused guest prints nothing to wait for",
+                 .mend = "leave --wait or --paused out"});
+  }
   if (options.wait != "agent") return;
   throw Error({.status = ExitStatus::kUsage,
                .operation = "wait for",
@@ -29,6 +36,7 @@ void refuse_what_is_not_built(const StartOptions& options) {
 int supervise_in_background(const StartOptions& options, const Context& context, ReadyPipe& pipe) {
   SuperviseOptions supervise_options;
   supervise_options.mode = RunMode::kDetached;
+  if (options.paused) supervise_options.first = LaunchOptions::First::kStayPaused;
   supervise_options.on_running = [&pipe](const VmState& state) { pipe.ready(to_json(state)); };
   if (options.wait) {
     supervise_options.wait_for_text = *options.wait;
@@ -42,7 +50,7 @@ int supervise_in_background(const StartOptions& options, const Context& context,
 }  // namespace
 
 ExitStatus start_in_background(const StartOptions& options, const Context& context) {
-  refuse_what_is_not_built(options);
+  refuse_what_cannot_be(options);
   const Json report = run_detached(
       [&](ReadyPipe& pipe) { return supervise_in_background(options, context, pipe); });
   const VmState state = vm_state_from_json(report);
@@ -54,6 +62,7 @@ ExitStatus start_in_background(const StartOptions& options, const Context& conte
 RunCommand define_start(CommandLine& line) {
   auto options = std::make_shared<StartOptions>();
   describe_sources(line, options->sources);
+  line.flag("--paused", "Pinned and ready, but stopped until vmrig resume", options->paused);
   line.option("--wait", "TEXT", "Return when the guest has printed this on its console",
               options->wait);
   line.seconds("--timeout", "Longest wait for that text; the VM is ended then (120)",

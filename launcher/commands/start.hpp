@@ -11,6 +11,7 @@ namespace vmrig {
 
 struct StartOptions {
   PlanSources sources;
+  bool paused = false;
   std::optional<std::string> wait;  // text on the console
   std::optional<double> timeout_s;  // of the wait
 };

@@ -9,6 +9,7 @@
 //     --cpus A,B,...    host CPU of vCPU 0, 1, ...
 //     --dir PATH        folder for the sockets (needed)
 //     --parallel N, --sequential N   N of them; "@N@" in an argument is the number from 0
+//     --stopped         without cont: the guest does not run
 //     --keep            leave QEMU running; otherwise `quit` after the time was taken
 // Prints a line "PID MICROSECONDS" each, and "all MICROSECONDS" at the end.
 #include <fcntl.h>
@@ -45,6 +46,7 @@ struct Options {
   int count = 1;
   bool parallel = false;
   bool keep = false;
+  bool stopped = false;
   std::vector<std::string> argv;
 };
 
@@ -213,7 +215,7 @@ void launch(const Options& options, int index) {
     monitor.greeting();
     monitor.command("qmp_capabilities");
     pin(monitor.command("query-cpus-fast"), options.cpus);
-    monitor.command("cont");
+    if (!options.stopped) monitor.command("cont");
     static_cast<void>(std::printf("%d %lld\n", qemu, microseconds_since(begin)));
     static_cast<void>(std::fflush(stdout));
     if (!options.keep) monitor.command("quit");
@@ -250,6 +252,8 @@ Options parse(int argc, char** argv) {
     } else if (word == "--parallel" || word == "--sequential") {
       options.parallel = word == "--parallel";
       options.count = number(next());
+    } else if (word == "--stopped") {
+      options.stopped = true;
     } else if (word == "--keep") {
       options.keep = true;
     } else {

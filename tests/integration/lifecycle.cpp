@@ -43,6 +43,22 @@ std::string state_of(const VmGuard& guard, const std::string& name) {
   return vm.is_null() ? "none" : vm.at("state").get<std::string>();
 }
 
+TEST_CASE("a VM started paused is pinned and runs only when it is resumed") {
+  NEED_QEMU();
+  const VmGuard guard;
+  const std::string config = guard.write_config(guard.config("still"));
+  REQUIRE(guard.vmrig({"start", "--paused", config}).status == 0);
+  CHECK(state_of(guard, "still") == "paused");
+  const Json before = guard.vmrig_json({"qmp", "still", "query-status"});
+  REQUIRE(before.is_object());
+  CHECK(before.at("running") == false);
+  CHECK(guard.vmrig({"resume", "still"}).status == 0);
+  CHECK(guard.vmrig_json({"qmp", "still", "query-status"}).at("running") == true);
+  CHECK(guard.vmrig({"stop", "still", "--force"}).status == 0);
+  CHECK(guard.vmrig({"start", "--paused", "--wait=x", config}).status == 2);
+  CHECK(guard.nothing_left());
+}
+
 TEST_CASE("a VM goes through start, list, status, pause, resume, reset and stop") {
   NEED_QEMU();
   VmGuard guard;
