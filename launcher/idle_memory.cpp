@@ -16,8 +16,8 @@ int drop_code(dl_phdr_info* object, std::size_t /*size*/, void* /*data*/) {
   for (int i = 0; i < object->dlpi_phnum; ++i) {
     const ElfW(Phdr)& segment = object->dlpi_phdr[i];
     // Only code: read-only data holds relocations, which are not in the file.
-    const bool code = segment.p_type == PT_LOAD && (segment.p_flags & PF_X) != 0 &&
-                      (segment.p_flags & PF_W) == 0;
+    const bool code =
+        segment.p_type == PT_LOAD && (segment.p_flags & PF_X) != 0 && (segment.p_flags & PF_W) == 0;
     if (!code) continue;
     const std::uintptr_t begin = (object->dlpi_addr + segment.p_vaddr) & ~(page - 1);
     const std::uintptr_t end = object->dlpi_addr + segment.p_vaddr + segment.p_memsz;

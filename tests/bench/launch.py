@@ -182,14 +182,17 @@ class Bench:
         return rows
 
     def many_at_once(self, configs):
+        # A shell starts them, as an operator's script would: a fork of this interpreter costs more
+        # than what is measured.
+        script = '''
+            for config; do "$VMRIG" --state-dir "$STATE" start --paused "$config" >/dev/null & all="$all $!"; done
+            for one in $all; do wait "$one" || exit 1; done'''
+        environment = {**self.environment, "VMRIG": self.vmrig, "STATE": str(self.state)}
         start = time.monotonic_ns()
-        starts = [subprocess.Popen(self.command("start", "--paused", c), env=self.environment,
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE) for c in configs]
-        for one in starts:
-            error = one.communicate(timeout=DEADLINE_S)[1]
-            if one.returncode != 0:
-                raise RuntimeError(f"start: exit {one.returncode}\n{error.decode()}")
+        done = subprocess.run(["sh", "-c", script, "sh", *map(str, configs)], env=environment, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=DEADLINE_S)
+        if done.returncode != 0:
+            raise RuntimeError(f"start: {done.stderr}")
         return milliseconds(start)
 
     def clean(self):
