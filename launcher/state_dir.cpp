@@ -211,9 +211,11 @@ VmFolder StateRoot::folder(const std::string& name) const {
                .mend = {}});
 }
 
-std::vector<Lease> StateRoot::leases() const {
+std::vector<Lease> StateRoot::leases() const { return leases_of(list()); }
+
+std::vector<Lease> leases_of(const std::vector<VmEntry>& vms) {
   std::vector<Lease> leases;
-  for (const VmEntry& entry : list()) {
+  for (const VmEntry& entry : vms) {
     if (!entry.living()) continue;
     if (!entry.state) {
       // To plan without knowing what it holds could give its CPUs away.

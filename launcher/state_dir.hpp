@@ -48,6 +48,10 @@ struct VmEntry {
   bool living() const { return supervisor_alive || qemu_alive; }
 };
 
+// What the living ones of these VMs hold. Throws vmrig::Error when a living one's state could not
+// be read.
+std::vector<Lease> leases_of(const std::vector<VmEntry>& vms);
+
 // NAME/ below the state folder, opened. Move-only. With the lock held (claim), it is the
 // supervisor's: nobody else may start that name as long as the object lives.
 class VmFolder {

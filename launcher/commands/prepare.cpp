@@ -153,6 +153,16 @@ bool pins_threads(const Plan& plan) {
                      [](const CpuSet& cpus) { return !cpus.empty(); });
 }
 
+void recover_with_notes(StateRoot& root, const StateRoot::Lock& lock) {
+  LinuxHost host;
+  for (const RecoveredVm& vm : recover_dead_vms(root, lock, host)) {
+    for (const std::string& line : report_lines(vm.report)) {
+      note(fmt::format("put back for {}: {}", quote(vm.name), line));
+    }
+    for (const std::string& problem : vm.problems) note(problem);
+  }
+}
+
 }  // namespace
 
 void describe_sources(CommandLine& line, PlanSources& sources) {
@@ -183,19 +193,22 @@ LaunchRequest claim_vm(const Context& context, const PlanSources& sources, RunMo
   const Qemu qemu = find_out_about_qemu(sources, config);  // may take a while: before the lock
   StateRoot root = StateRoot::open(state_folder(context));
   const StateRoot::Lock lock = root.lock();
-  LinuxHost host;
-  for (const RecoveredVm& vm : recover_dead_vms(root, lock, host)) {
-    for (const std::string& line : report_lines(vm.report)) {
-      note(fmt::format("put back for {}: {}", quote(vm.name), line));
-    }
-    for (const std::string& problem : vm.problems) note(problem);
+  // Read once, unless there is something to recover: on a host of many VMs this is what a start
+  // takes longest for, with all others waiting.
+  std::vector<VmEntry> vms = root.list();
+  const auto is_dead = [](const VmEntry& vm) { return !vm.living(); };
+  if (std::any_of(vms.begin(), vms.end(), is_dead)) {
+    recover_with_notes(root, lock);
+    vms = root.list();
   }
   // What this very name holds is no conflict: claim() tells that it runs already.
-  std::vector<Lease> leases = root.leases();
+  std::vector<Lease> leases = leases_of(vms);
   std::erase_if(leases, [&](const Lease& lease) { return lease.vm == config.name; });
   PreparedPlan prepared = plan_with(qemu, sources, config, std::move(leases));
-  const std::optional<VmEntry> same_name = root.find(config.name);
-  if (!same_name || !same_name->living()) prepared.plan.require_good();
+  const bool runs_already = std::any_of(vms.begin(), vms.end(), [&](const VmEntry& vm) {
+    return vm.name == config.name && vm.living();
+  });
+  if (!runs_already) prepared.plan.require_good();
   VmFolder folder = root.claim(lock, initial_state(prepared.plan, mode));
   if (!pins_threads(prepared.plan)) prepared.topology.reset();
   return {.plan = std::move(prepared.plan),
