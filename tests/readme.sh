@@ -16,8 +16,10 @@ finish() {
 }
 trap finish EXIT
 
-# Blocks of one kind, each line as it stands.
-blocks() { awk -v kind='```'"$1" '$0 == kind {on = 1; next} /^```/ {on = 0} on' "$repo/README.md"; }
+# Blocks of one kind ("" for those of none), each line as it stands.
+blocks() {
+  awk -v kind="$1" '/^```/ {inside = !inside; on = inside && substr($0, 4) == kind; next} on' "$repo/README.md"
+}
 
 cp -r "$repo/examples" "$repo/tests" "$work/" 2>/dev/null
 blocks json >"$work/hello.json"
@@ -27,7 +29,7 @@ cd "$work"
 bash -euxo pipefail commands.sh
 # What the README shows of the plan is what vmrig prints.
 vmrig plan examples/nfv.json --facts tests/data/facts/two-socket-72cpu.json >"$work/plan.txt"
-awk '/^```$/ {on = !on; next} on' "$repo/README.md" >"$work/shown.txt"
+blocks "" >"$work/shown.txt"
 while IFS= read -r line; do
   grep -qxF -- "$line" "$work/shown.txt" || die "README.md does not show this line of the plan: $line"
 done <"$work/plan.txt"
