@@ -134,6 +134,14 @@ suite() {
 
 build_preset() { cmake --preset "$1" && cmake --build --preset "$1"; }
 
+# An emulated machine can stall while it boots (lost timer interrupts under TCG, on a loaded host);
+# what a case finds wrong is found twice.
+lab_sample() {
+  tests/lab/run.sh --kernel 6.1 01 02 && return
+  echo "once more, in case the machine itself stalled:"
+  tests/lab/run.sh --kernel 6.1 01 02
+}
+
 check_format() {
   local files
   mapfile -t files < <(git ls-files '*.cpp' '*.hpp')
@@ -202,7 +210,7 @@ stage readme 5 tests/readme.sh
 if [ $full = yes ]; then
   stage lab 40 tests/lab/run.sh
 else
-  stage lab-sample 10 tests/lab/run.sh --kernel 6.1 01 02
+  stage lab-sample 10 lab_sample
 fi
 stage host-as-found 1 check_host
 
