@@ -29,6 +29,11 @@
 
 namespace {
 
+void die_by_signal() {
+  std::signal(SIGSEGV, SIG_DFL);  // a sanitizer would make it an exit status
+  std::raise(SIGSEGV);
+}
+
 constexpr int kMonitorFd = 10;
 constexpr int kConsoleFd = 11;
 constexpr std::string_view kGreeting =
@@ -131,7 +136,7 @@ void answer(int monitor, const std::string& mode, const std::string& request) {
         reply(id, "{}") + event("SHUTDOWN", R"({"guest":true,"reason":"guest-shutdown"})"));
     std::_Exit(0);
   } else if (command == "x-die") {
-    std::raise(SIGSEGV);
+    die_by_signal();
   } else {
     say(monitor, reply(id, "{}"));
   }
@@ -176,8 +181,7 @@ int main() {
   }
   if (mode == "signal") {
     complain();
-    std::signal(SIGSEGV, SIG_DFL);  // a sanitizer would make it an exit status
-    std::raise(SIGSEGV);
+    die_by_signal();
   }
   if (mode == "silent") return 0;
   if (mode == "mute") hang();
