@@ -139,7 +139,7 @@ class Bench:
     def qemu_of(self, config):
         name = json.loads(config.read_text())["name"]
         for pid in self.processes("qemu"):
-            if name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if f"guest={name},".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 return pid
         raise RuntimeError(f"no QEMU of {name} runs")
 
