@@ -33,15 +33,23 @@ struct FdSource {
     kListeningSocket,
     kIommufd,     // /dev/iommu
     kVfioDevice,  // the node in /dev/vfio/devices of the device on vfio-pci
+    kTapQueue,
+    kMacvtapQueue,
+    kVhostNet,  // /dev/vhost-net, one for each queue
+    kPasst,     // a connection to a passt of the NIC's own
   };
   Kind kind;
-  std::string name;  // the socket's file in the VM's folder; the device's PCI address
+  // The socket's file in the VM's folder; the device's PCI address; the tap or macvtap; the NIC's
+  // id.
+  std::string name;
+  int queue = 0;  // of a tap, a macvtap or vhost-net
   bool operator==(const FdSource&) const = default;
 };
 
 struct DeviceDescription {
   std::string id;
   std::string origin;             // config path: "disks[0]"
+  std::string controller;         // id of a shared controller that has to be there first, or none
   std::vector<Backend> backends;  // in the order of creation; removed in reverse
   std::vector<FrontEnd> front_ends;
 };

@@ -12,7 +12,7 @@
 namespace vmrig {
 
 enum class DiskFormat { kRaw, kQcow2, kVmdk, kVdi, kVhdx };
-enum class DiskBus { kVirtio };
+enum class DiskBus { kVirtio, kScsi };
 enum class DiskCache { kWriteback, kNone, kWritethrough, kDirectsync, kUnsafe };
 enum class DiskAio { kThreads, kNative, kIoUring };
 enum class DiskDiscard { kUnmap, kIgnore };
@@ -43,8 +43,12 @@ void describe(Fields& fields, DiskConfig& disk);
 // raw. A guest can write any header into a raw image, so that the content is no witness.
 DiskFormat effective_format(const DiskConfig& disk);
 
-// `bootindex`: place in the boot order from 0, or -1 for none. `is_block_device`: the path is a
-// host block device. Nodes are named "ID-file" and "ID-format".
+// The block nodes "ID-file" and "ID-format", in the order of creation. `is_block_device`: the path
+// is a host block device.
+std::vector<Backend> disk_backends(const DiskConfig& disk, bool is_block_device);
+
+// `bootindex`: place in the boot order from 0, or -1 for none. A SCSI disk needs
+// kScsiController.
 DeviceDescription describe_disk(const DiskConfig& disk, std::string origin, int bootindex,
                                 bool is_block_device);
 

@@ -29,6 +29,7 @@ void describe(Fields& fields, IothreadConfig& iothread) {
 DeviceDescription describe_iothread(const IothreadConfig& iothread, std::string origin) {
   return {.id = iothread.id,
           .origin = std::move(origin),
+          .controller = {},
           .backends = {{BackendKind::kObject, {{"qom-type", "iothread"}, {"id", iothread.id}}}},
           .front_ends = {}};
 }

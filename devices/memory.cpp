@@ -2,6 +2,20 @@
 
 namespace vmrig {
 
+std::vector<std::string_view> enum_names(HugepageSize) { return {"none", "2MiB", "1GiB"}; }
+
+Bytes page_size_of(HugepageSize size) {
+  switch (size) {
+    case HugepageSize::kNone:
+      return {0};
+    case HugepageSize::k2MiB:
+      return Bytes::mib(2);
+    case HugepageSize::k1GiB:
+      return Bytes::gib(1);
+  }
+  return {0};
+}
+
 DeviceDescription describe_memory(const MemoryBackend& memory, std::string origin) {
   Json object = {{"id", memory.id},
                  {"size", memory.size.value},
@@ -34,6 +48,7 @@ DeviceDescription describe_memory(const MemoryBackend& memory, std::string origi
   }
   return {.id = memory.id,
           .origin = std::move(origin),
+          .controller = {},
           .backends = {{BackendKind::kObject, std::move(object)}},
           .front_ends = {}};
 }

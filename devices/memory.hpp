@@ -3,23 +3,33 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "devices/description.hpp"
 #include "hostcfg/base/bytes.hpp"
 
 namespace vmrig {
 
+enum class HugepageSize { kNone, k2MiB, k1GiB };
+std::vector<std::string_view> enum_names(HugepageSize);
+
+// In bytes; 0 for kNone.
+Bytes page_size_of(HugepageSize size);
+
 struct MemoryBackend {
   enum class Kind { kAnonymous, kHugetlbfs, kMemfd };
   std::string id;
   Kind kind = Kind::kAnonymous;
   Bytes size;
-  Bytes page_size;       // of hugepages; 0 for ordinary pages
-  std::string mem_path;  // for kHugetlbfs: the mount; QEMU unlinks its file there at once
+  Bytes page_size;  // of hugepages; 0 for ordinary pages
+  // For kHugetlbfs: the mount, where QEMU unlinks its file at once; or a file below it, of at least
+  // `size`, whose pages are there already: QEMU uses those only with `share`.
+  std::string mem_path;
   bool prealloc = false;
   int prealloc_threads = 1;  // from 1; with prealloc only
   bool merge = true;         // KSM may merge equal pages
-  bool share = false;        // other processes map it (vhost-user)
+  bool share = false;        // other mappings of the same file see it (vhost-user, populated pages)
   std::optional<int> node;   // host NUMA node that all pages come from, strictly
 };
 

@@ -27,13 +27,14 @@ DeviceDescription describe_port(int index) {
   if (function == 0) props["multifunction"] = true;
   return {.id = root_port_id(index),
           .origin = "machine.hotplug_ports",
+          .controller = {},
           .backends = {},
           .front_ends = {{FrontEnd::Bus::kOther, std::move(props)}}};
 }
 
 }  // namespace
 
-std::string root_port_id(int index) { return fmt::format("vmrig-port{}", index); }
+std::string root_port_id(int index) { return fmt::format("{}{}", kRootPortPrefix, index); }
 
 int PciSlots::next_place(const FrontEnd& front_end) {
   const int index = used_++;

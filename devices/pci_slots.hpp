@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "devices/description.hpp"
@@ -39,6 +40,8 @@ class PciSlots {
   PciLayout layout_;
   int used_ = 0;
 };
+
+inline constexpr std::string_view kRootPortPrefix = "vmrig-port";
 
 // The id of a root port, from 0.
 std::string root_port_id(int index);

@@ -49,6 +49,7 @@ DeviceDescription describe_serial(const SerialConfig& serial, std::string origin
                                   const FdNaming& fds) {
   return {.id = serial.id,
           .origin = std::move(origin),
+          .controller = {},
           .backends = {{BackendKind::kChardev,
                         {{"id", serial.id}, {"backend", chardev_backend(serial, fds)}}}},
           .front_ends = {{FrontEnd::Bus::kOther,

@@ -110,7 +110,7 @@ TextRule rate_rule() {
           }};
 }
 
-void check_vf(const VfConfig& vf, const Fields::Fault& fault) {
+void check_vf(const VfConfig& vf, const std::optional<int>& vlan, const Fields::Fault& fault) {
   if (vf.pfs.empty() && vf.addresses.empty()) {
     fault("pf", "is missing: a VF is one of a PF", R"("pf": "eno2")");
   }
@@ -123,7 +123,7 @@ void check_vf(const VfConfig& vf, const Fields::Fault& fault) {
   if (vf.create && vf.index && *vf.index >= *vf.create) {
     fault("create", "is too few for the VF of that number", {});
   }
-  const bool has_vlan = vf.vlan && *vf.vlan > 0;
+  const bool has_vlan = vlan && *vlan > 0;
   if (vf.qos && *vf.qos > 0 && !has_vlan) {
     fault("qos", "is of no use without a VLAN", R"("vlan": 100)");
   }
@@ -146,12 +146,10 @@ void refuse_vf(const VfConfig& vf, const Fields::Fault& fault) {
   refuse("pf", !vf.pfs.empty());
   refuse("vf", vf.index || !vf.addresses.empty());
   refuse("create", vf.create.has_value());
-  refuse("vlan", vf.vlan.has_value());
   refuse("qos", vf.qos.has_value());
   refuse("vlan_proto", vf.vlan_proto.has_value());
   refuse("trust", vf.trust.has_value());
   refuse("spoofchk", vf.spoofchk.has_value());
-  refuse("link", vf.link.has_value());
   refuse("min_rate", vf.min_rate.has_value());
   refuse("max_rate", vf.max_rate.has_value());
 }
@@ -159,7 +157,6 @@ void refuse_vf(const VfConfig& vf, const Fields::Fault& fault) {
 }  // namespace
 
 std::vector<std::string_view> enum_names(VlanProtocol) { return {"802.1Q", "802.1ad"}; }
-std::vector<std::string_view> enum_names(VfLink) { return {"auto", "enable", "disable"}; }
 
 int parse_rate_mbit(std::string_view text) {
   const std::invalid_argument refused("is no rate; write \"100Mbit\" or \"10Gbit\"");
@@ -175,7 +172,8 @@ int parse_rate_mbit(std::string_view text) {
   return value * factor;
 }
 
-void describe_vf(Fields& fields, VfConfig& vf, bool is_vf) {
+void describe_vf(Fields& fields, VfConfig& vf, VfKeys keys, const std::optional<int>& vlan) {
+  const bool is_vf = keys == VfKeys::kOfVf;
   fields.member("pf", "PF that the VF is of, or a list of them: name or PCI address.",
                 Fields::Need::kOptional, !vf.pfs.empty(),
                 [&](Shape& shape) { visit_pfs(shape, vf.pfs); });
@@ -183,20 +181,17 @@ void describe_vf(Fields& fields, VfConfig& vf, bool is_vf) {
                 Fields::Need::kOptional, is_vf, [&](Shape& shape) { visit_choice(shape, vf); });
   fields.optional("create", "How many VFs to make on a PF that has none.", vf.create,
                   IntRule{1, kMostVfs});
-  fields.optional("vlan", "VLAN that the VF's traffic is in; 0 for none.", vf.vlan,
-                  IntRule{0, 4094});
   fields.optional("qos", "Priority in the VLAN's tag.", vf.qos, IntRule{0, 7});
   fields.optional("vlan_proto", "The VLAN's tag: 802.1Q, or 802.1ad (QinQ).", vf.vlan_proto);
   fields.optional("trust", "The guest may change the VF's MAC and be promiscuous.", vf.trust);
   fields.optional("spoofchk", "Frames with another source MAC are dropped.", vf.spoofchk);
-  fields.optional("link", "The VF's link: as the PF's, always up, or down.", vf.link);
   fields.optional("min_rate", "Transmit rate that is kept free: \"100Mbit\".", vf.min_rate,
                   rate_rule());
   fields.optional("max_rate", "Limit of the transmit rate: \"1Gbit\"; \"0Mbit\" for none.",
                   vf.max_rate, rate_rule());
-  fields.rule([&](const Fields::Fault& fault) {
+  fields.rule([&, is_vf](const Fields::Fault& fault) {
     if (is_vf) {
-      check_vf(vf, fault);
+      check_vf(vf, vlan, fault);
     } else {
       refuse_vf(vf, fault);
     }

@@ -12,29 +12,26 @@
 namespace vmrig {
 
 enum class VlanProtocol { k8021q, k8021ad };
-enum class VfLink { kAuto, kEnable, kDisable };
 
 std::vector<std::string_view> enum_names(VlanProtocol);
-std::vector<std::string_view> enum_names(VfLink);
 
 struct VfConfig {
   std::vector<std::string> pfs;       // a pool: network devices by name, or PCI addresses
   std::optional<int> index;           // this VF of the one PF
   std::vector<PciAddress> addresses;  // one of these VFs; both empty: any free one of the pool
   std::optional<int> create;          // VFs to make on a PF of the pool that has none
-  std::optional<int> vlan;            // 0: none
   std::optional<int> qos;
   std::optional<VlanProtocol> vlan_proto;
   std::optional<bool> trust;
   std::optional<bool> spoofchk;
-  std::optional<VfLink> link;
   std::optional<std::string> min_rate;  // "100Mbit"
   std::optional<std::string> max_rate;
 };
 
-// The keys, as members of the NIC that they belong to. `is_vf`: the NIC is one; on another none of
-// them may be set.
-void describe_vf(Fields& fields, VfConfig& vf, bool is_vf);
+// The keys, as members of the NIC that they belong to. On one that is no VF none of them may be
+// set. `vlan` is the NIC's own.
+enum class VfKeys { kOfVf, kOfNone };
+void describe_vf(Fields& fields, VfConfig& vf, VfKeys keys, const std::optional<int>& vlan);
 
 // "100Mbit" or "10Gbit" in Mbit/s. Throws std::invalid_argument with a text for the user.
 int parse_rate_mbit(std::string_view text);

@@ -60,6 +60,7 @@ void describe(Fields& fields, VfioConfig& vfio) {
 DeviceDescription describe_iommufd(const FdNaming& fds) {
   return {.id = kIommufdId,
           .origin = "rule: iommufd",
+          .controller = {},
           .backends = {{BackendKind::kObject,
                         {{"qom-type", "iommufd"},
                          {"id", kIommufdId},
@@ -84,6 +85,7 @@ DeviceDescription describe_vfio(const VfioFrontEnd& device, const FdNaming& fds)
   for (const auto& [name, value] : device.properties.items()) props[name] = value;
   return {.id = device.id,
           .origin = device.origin,
+          .controller = {},
           .backends = {},
           .front_ends = {{FrontEnd::Bus::kPci, std::move(props)}}};
 }

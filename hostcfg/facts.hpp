@@ -53,6 +53,7 @@ struct DeviceFile {
   bool exists = false;
   bool opens = false;
   std::string error;
+  bool told() const { return exists || !error.empty(); }
 };
 
 // What a PF keeps about one of its VFs. The VF takes its MAC from there at its next reset.
@@ -118,6 +119,30 @@ struct NetDeviceFacts {
   int numa_node = -1;
   std::string master;               // the bridge or bond that it is a port of
   std::vector<std::string> uppers;  // devices on top of it (macvlan, VLAN, …), its master too
+  // What it is to rtnetlink: "bridge", "tun", "macvtap", "vlan", "veth", "openvswitch", …; empty:
+  // not told, as of most cards.
+  std::string link_kind;
+  std::string lower;            // what a macvlan, macvtap or VLAN device is on
+  std::string mode;             // of a macvlan or macvtap: "bridge", "vepa", "private", "passthru"
+  int vlan_id = 0;              // of a VLAN device
+  bool vlan_filtering = false;  // of a bridge
+  std::vector<std::string> addresses;  // CIDR, link-local ones left out
+  int max_mtu = 0;                     // 0: not told
+  bool made_by_vmrig = false;          // its alias says so
+  // Of a tap.
+  bool multi_queue = false;
+  bool vnet_hdr = false;
+  std::optional<unsigned> owner_uid;  // who may open it besides root
+};
+
+// One USB device that is no hub. Source: /sys/bus/usb/devices/.
+struct UsbDeviceFacts {
+  int bus = 0;      // from 1
+  int address = 0;  // from 1; another one each time it is plugged in
+  std::uint16_t vendor = 0;
+  std::uint16_t product = 0;
+  std::string name;  // what it calls itself; empty where it does not
+  DeviceFile node;   // /dev/bus/usb/BUS/ADDRESS
 };
 
 // Whether devices can be handed to a VM. Source: linux Documentation/driver-api/{vfio,iommufd}.rst.
@@ -167,6 +192,9 @@ struct HostFacts {
   bool pdpe1gb = false;     // 1GiB pages
   bool hypervisor = false;  // the host is itself a virtual machine
   DeviceFile kvm;
+  DeviceFile tun;                    // /dev/net/tun
+  DeviceFile vhost_net;              // /dev/vhost-net; its first opening loads the module
+  bool vhost_net_available = false;  // it is there, or its module can be loaded
   bool nested_kvm_usable() const { return vmx || svm; }
 
   std::optional<Bytes> memlock_limit;  // hard limit; none is unlimited
@@ -181,6 +209,7 @@ struct HostFacts {
   VfioFacts vfio;
   std::vector<PciDeviceFacts> pci;  // by address
   std::vector<NetDeviceFacts> net;  // by index
+  std::vector<UsbDeviceFacts> usb;  // by bus and address
 
   // The paths that were asked for when the facts were read. A captured file has none.
   std::map<std::string, PathFacts> paths;

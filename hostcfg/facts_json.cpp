@@ -20,6 +20,8 @@ namespace {
 constexpr int kMaxNode = 4095;      // linux NODES_SHIFT is 10 on x86-64, 12 at most
 constexpr int kMaxIndex = 1 << 20;  // cores, packages, caches, IOMMU groups
 constexpr int kMaxVfs = 65535;      // a 16-bit field in PCIe's SR-IOV capability
+constexpr int kMaxVlanId = 4094;
+constexpr std::uint64_t kMaxUid = 0xfffffffe;
 constexpr int kMaxInt = std::numeric_limits<int>::max();
 constexpr std::uint64_t kMaxPages = std::uint64_t{1} << 52;
 constexpr std::uint64_t kMaxCount = std::numeric_limits<std::int64_t>::max();
@@ -130,6 +132,17 @@ Json to_json(const NetDeviceFacts& device) {
   if (device.numa_node >= 0) json["numa_node"] = device.numa_node;
   if (!device.master.empty()) json["master"] = text(device.master);
   for (const std::string& upper : device.uppers) json["uppers"].push_back(text(upper));
+  if (!device.link_kind.empty()) json["link_kind"] = text(device.link_kind);
+  if (!device.lower.empty()) json["lower"] = text(device.lower);
+  if (!device.mode.empty()) json["mode"] = text(device.mode);
+  if (device.vlan_id > 0) json["vlan_id"] = device.vlan_id;
+  if (device.vlan_filtering) json["vlan_filtering"] = device.vlan_filtering;
+  for (const std::string& address : device.addresses) json["addresses"].push_back(text(address));
+  if (device.max_mtu > 0) json["max_mtu"] = device.max_mtu;
+  if (device.made_by_vmrig) json["made_by_vmrig"] = device.made_by_vmrig;
+  if (device.multi_queue) json["multi_queue"] = device.multi_queue;
+  if (device.vnet_hdr) json["vnet_hdr"] = device.vnet_hdr;
+  if (device.owner_uid) json["owner_uid"] = *device.owner_uid;
   return json;
 }
 
@@ -260,6 +273,19 @@ NetDeviceFacts read_net(FactsReader reader) {
   if (reader.has("numa_node")) device.numa_node = reader.integer("numa_node", 0, kMaxNode);
   if (reader.has("master")) device.master = reader.string("master");
   if (reader.has("uppers")) device.uppers = reader.strings("uppers");
+  if (reader.has("link_kind")) device.link_kind = reader.string("link_kind");
+  if (reader.has("lower")) device.lower = reader.string("lower");
+  if (reader.has("mode")) device.mode = reader.string("mode");
+  if (reader.has("vlan_id")) device.vlan_id = reader.integer("vlan_id", 1, kMaxVlanId);
+  if (reader.has("vlan_filtering")) device.vlan_filtering = reader.boolean("vlan_filtering");
+  if (reader.has("addresses")) device.addresses = reader.strings("addresses");
+  if (reader.has("max_mtu")) device.max_mtu = reader.integer("max_mtu", 1, kMaxInt);
+  if (reader.has("made_by_vmrig")) device.made_by_vmrig = reader.boolean("made_by_vmrig");
+  if (reader.has("multi_queue")) device.multi_queue = reader.boolean("multi_queue");
+  if (reader.has("vnet_hdr")) device.vnet_hdr = reader.boolean("vnet_hdr");
+  if (reader.has("owner_uid")) {
+    device.owner_uid = static_cast<unsigned>(reader.count("owner_uid", kMaxUid));
+  }
   reader.finish();
   return device;
 }
@@ -332,6 +358,29 @@ void read_process(FactsReader& reader, HostFacts& facts) {
   facts.can_sys_resource = reader.boolean("can_sys_resource");
 }
 
+Json to_json(const UsbDeviceFacts& device) {
+  Json json = {{"bus", device.bus},
+               {"address", device.address},
+               {"vendor", fmt::format("{:04x}", device.vendor)},
+               {"product", fmt::format("{:04x}", device.product)},
+               {"node", to_json(device.node)}};
+  if (!device.name.empty()) json["name"] = text(device.name);
+  return json;
+}
+
+UsbDeviceFacts read_usb(FactsReader reader) {
+  constexpr int kMaxAddress = 127;  // seven bits on the wire
+  UsbDeviceFacts device;
+  device.bus = reader.integer("bus", 1, kMaxInt);
+  device.address = reader.integer("address", 1, kMaxAddress);
+  device.vendor = static_cast<std::uint16_t>(reader.hexadecimal("vendor", 4));
+  device.product = static_cast<std::uint16_t>(reader.hexadecimal("product", 4));
+  device.node = read_device_file(reader.object("node"));
+  if (reader.has("name")) device.name = reader.string("name");
+  reader.finish();
+  return device;
+}
+
 }  // namespace
 
 Json to_json(const HostFacts& facts) {
@@ -360,6 +409,10 @@ Json to_json(const HostFacts& facts) {
                {"can_sys_admin", facts.can_sys_admin},
                {"can_ipc_lock", facts.can_ipc_lock},
                {"can_sys_resource", facts.can_sys_resource}};
+  // Snapshots from before these were read have none of them.
+  if (facts.tun.told()) json["tun"] = to_json(facts.tun);
+  if (facts.vhost_net.told()) json["vhost_net"] = to_json(facts.vhost_net);
+  if (facts.vhost_net_available) json["vhost_net_available"] = facts.vhost_net_available;
   for (const char* list : {"kernel_parameters", "cpus", "nodes", "hugetlbfs", "pci", "net"}) {
     json[list] = Json::array();
   }
@@ -374,6 +427,7 @@ Json to_json(const HostFacts& facts) {
   }
   for (const PciDeviceFacts& device : facts.pci) json["pci"].push_back(to_json(device));
   for (const NetDeviceFacts& device : facts.net) json["net"].push_back(to_json(device));
+  for (const UsbDeviceFacts& device : facts.usb) json["usb"].push_back(to_json(device));
   return json;
 }
 
@@ -396,6 +450,11 @@ HostFacts facts_from_json(const Json& json) {
   facts.pdpe1gb = reader.boolean("pdpe1gb");
   facts.hypervisor = reader.boolean("hypervisor");
   facts.kvm = read_device_file(reader.object("kvm"));
+  if (reader.has("tun")) facts.tun = read_device_file(reader.object("tun"));
+  if (reader.has("vhost_net")) facts.vhost_net = read_device_file(reader.object("vhost_net"));
+  if (reader.has("vhost_net_available")) {
+    facts.vhost_net_available = reader.boolean("vhost_net_available");
+  }
   facts.vfio = read_vfio(reader.object("vfio"));
   read_process(reader, facts);
   for (FactsReader& mount : reader.array("hugetlbfs")) {
@@ -411,6 +470,12 @@ HostFacts facts_from_json(const Json& json) {
   }
   for (FactsReader& device : reader.array("net")) {
     facts.net.push_back(read_net(std::move(device)));
+  }
+  // Left out where there are none.
+  if (reader.has("usb")) {
+    for (FactsReader& device : reader.array("usb")) {
+      facts.usb.push_back(read_usb(std::move(device)));
+    }
   }
   reader.finish();
   return facts;

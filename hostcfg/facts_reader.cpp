@@ -117,6 +117,21 @@ std::vector<std::string> FactsReader::strings(const char* key) {
   return texts;
 }
 
+std::vector<std::uint64_t> FactsReader::counts(const char* key, std::uint64_t highest) {
+  const Json& json = get(key);
+  if (!json.is_array()) refuse(key, fmt::format("{} is not a list", shown(json)));
+  std::vector<std::uint64_t> counts;
+  for (const Json& element : json) {
+    const auto number = whole_number(element, 0, static_cast<std::int64_t>(highest));
+    if (!number) {
+      refuse(fmt::format("{}[{}]", key, counts.size()),
+             fmt::format("{} is not a whole number from 0 to {}", shown(element), highest));
+    }
+    counts.push_back(static_cast<std::uint64_t>(*number));
+  }
+  return counts;
+}
+
 Bytes FactsReader::bytes(const char* key) {
   const std::string text = string(key);
   try {

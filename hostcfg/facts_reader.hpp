@@ -32,6 +32,7 @@ class FactsReader {
   std::uint64_t count(const char* key, std::uint64_t highest);
   std::string string(const char* key);
   std::vector<std::string> strings(const char* key);
+  std::vector<std::uint64_t> counts(const char* key, std::uint64_t highest);
   Bytes bytes(const char* key);
   std::optional<Bytes> bytes_or_unlimited(const char* key);  // none is unlimited
   CpuSet cpus(const char* key);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "hostcfg/iommu_group.hpp"
@@ -10,6 +11,7 @@ namespace vmrig {
 namespace {
 
 constexpr const char* kNoDriver = "no driver";
+constexpr const char* kRemoved = "removed";
 
 std::string pf_name(const PciAddress& pf, const HostFacts& facts) {
   const PciDeviceFacts* device = facts.find_pci(pf);
@@ -49,6 +51,10 @@ struct Describe {
     return fmt::format("{} {} > {}, {}", action.device.to_string(), driver_of(action.device, facts),
                        action.driver, group_text(action.device, facts));
   }
+  template <typename NetAction>
+  std::string operator()(const NetAction& action) const {
+    return describe(action);
+  }
 };
 
 struct DescribeUndo {
@@ -69,13 +75,49 @@ struct DescribeUndo {
   std::string operator()(const BindDriver& action) const {
     return std::string(driver_of(action.device, facts));
   }
+  std::string operator()(const CreateBridge& action) const {
+    return shared_end(facts.find_net(action.name));
+  }
+  std::string operator()(const CreateVlan& action) const {
+    return shared_end(facts.find_net(action.name));
+  }
+  std::string operator()(const CreateTap&) const { return kRemoved; }
+  std::string operator()(const CreateMacvtap&) const { return kRemoved; }
+  std::string operator()(const JoinBridge& action) const {
+    const NetDeviceFacts* device = facts.find_net(action.device);
+    if (device == nullptr) return "left";
+    return device->master.empty() ? "no bridge" : device->master;
+  }
+  std::string operator()(const SetAddress& action) const {
+    const NetDeviceFacts* device = facts.find_net(action.device);
+    const bool stays = device != nullptr && contains(device->addresses, action.cidr);
+    return stays ? "stays" : kRemoved;
+  }
+  std::string operator()(const SetRate&) const { return "no limit"; }
+  std::string operator()(const AddOvsPort&) const { return kRemoved; }
+
+ private:
+  static std::string shared_end(const NetDeviceFacts* device) {
+    if (device != nullptr && !device->made_by_vmrig) return "stays";
+    return "removed, when no VM uses it";
+  }
+  static bool contains(const std::vector<std::string>& texts, const std::string& text) {
+    return std::find(texts.begin(), texts.end(), text) != texts.end();
+  }
 };
 
 }  // namespace
 
 std::string_view action_kind(const HostAction& action) {
-  static constexpr std::array<std::string_view, 4> kKinds = {"module", "vfs", "vf", "bind"};
+  static constexpr std::array<std::string_view, std::variant_size_v<HostAction>> kKinds = {
+      "module", "vfs",     "vf",   "bind",    "bridge", "tap",
+      "join",   "address", "vlan", "macvtap", "rate",   "ovs-port"};
   return kKinds.at(action.index());
+}
+
+bool is_shared(const HostAction& action) {
+  return std::holds_alternative<SetVfCount>(action) ||
+         std::holds_alternative<CreateBridge>(action) || std::holds_alternative<CreateVlan>(action);
 }
 
 std::string describe_action(const HostAction& action, const HostFacts& facts) {

@@ -11,6 +11,7 @@
 #include "hostcfg/base/json.hpp"
 #include "hostcfg/base/pci_address.hpp"
 #include "hostcfg/facts.hpp"
+#include "hostcfg/net_action.hpp"
 
 namespace vmrig {
 
@@ -58,7 +59,9 @@ struct BindDriver {
   bool operator==(const BindDriver&) const = default;
 };
 
-using HostAction = std::variant<LoadModule, SetVfCount, SetVf, BindDriver>;
+using HostAction =
+    std::variant<LoadModule, SetVfCount, SetVf, BindDriver, CreateBridge, CreateTap, JoinBridge,
+                 SetAddress, CreateVlan, CreateMacvtap, SetRate, AddOvsPort>;
 
 // What is to be put back.
 struct OldState {
@@ -67,18 +70,24 @@ struct OldState {
   VfSettings vf;                // SetVf: the old values of what is set
   std::string driver;           // BindDriver; empty: none was bound
   std::string driver_override;  // BindDriver; empty: none
+  NetOldState net;              // actions on the network
   bool operator==(const OldState&) const = default;
 };
 
-// "module", "vfs", "vf", "bind".
+// "module", "vfs", "vf", "bind", "bridge", "tap", "join", "address", "vlan", "macvtap", "rate",
+// "ovs-port".
 std::string_view action_kind(const HostAction& action);
 
+// Whether VMs share what it makes: undone with its last user, looked at under the state folder's
+// lock alone.
+bool is_shared(const HostAction& action);
+
 // One line without the kind: "eno2 VF 0: mac 52:54:00:2d:87:99, trust on",
-// "0000:3b:10.1 ixgbevf > vfio-pci, group 154, alone".
+// "0000:3b:10.1 ixgbevf > vfio-pci, group 154, alone", "vm1-net0 > br0, VLAN 12".
 std::string describe_action(const HostAction& action, const HostFacts& facts);
 
 // What undoing it will put back, by what the host is now: "ixgbevf", "mac 8e:df:08:c1:d1:de,
-// trust off", "stays".
+// trust off", "stays", "removed".
 std::string describe_undo(const HostAction& action, const HostFacts& facts);
 
 // "mac 52:54:00:2d:87:99, vlan 12, trust on"; empty for none.

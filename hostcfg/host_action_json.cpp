@@ -2,6 +2,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/facts_reader.hpp"
@@ -68,7 +69,26 @@ struct Write {
   Json operator()(const BindDriver& action) const {
     return {{"device", action.device.to_string()}, {"driver", action.driver}};
   }
+  template <typename NetAction>
+  Json operator()(const NetAction& action) const {
+    return to_json(action);
+  }
 };
+
+template <typename Action>
+bool read_if(const std::string& kind, FactsReader& reader, HostAction& read) {
+  if (kind != action_kind(Action{})) return false;
+  Action action;
+  read_action(reader, action);
+  read = std::move(action);
+  return true;
+}
+
+// Whether it is one of these; reads it then.
+template <typename... Actions>
+bool read_one_of(const std::string& kind, FactsReader& reader, HostAction& action) {
+  return (read_if<Actions>(kind, reader, action) || ...);
+}
 
 }  // namespace
 
@@ -112,7 +132,8 @@ HostAction host_action_from_json(const Json& json) {
   } else if (kind == action_kind(BindDriver{})) {
     const PciAddress device = reader.pci_address("device");
     action = BindDriver{device, checked_name(reader, "driver")};
-  } else {
+  } else if (!read_one_of<CreateBridge, CreateTap, JoinBridge, SetAddress, CreateVlan,
+                          CreateMacvtap, SetRate, AddOvsPort>(kind, reader, action)) {
     reader.refuse("kind", quote(kind) + " is no kind of host action");
   }
   reader.finish();
@@ -126,6 +147,7 @@ Json to_json(const OldState& old) {
   if (!old.vf.empty()) json["vf"] = to_json(old.vf);
   if (!old.driver.empty()) json["driver"] = old.driver;
   if (!old.driver_override.empty()) json["driver_override"] = old.driver_override;
+  if (!old.net.empty()) json["net"] = to_json(old.net);
   return json;
 }
 
@@ -139,6 +161,7 @@ OldState old_state_from_json(const Json& json) {
   if (reader.has("driver_override")) {
     old.driver_override = checked_name(reader, "driver_override");
   }
+  if (reader.has("net")) old.net = read_net_old_state(reader.object("net"));
   reader.finish();
   return old;
 }

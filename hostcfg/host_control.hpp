@@ -9,6 +9,7 @@
 
 #include "hostcfg/base/pci_address.hpp"
 #include "hostcfg/host_action.hpp"
+#include "hostcfg/net_control.hpp"
 #include "hostcfg/sysfs.hpp"
 
 namespace vmrig {
@@ -44,6 +45,8 @@ class HostControl {
   virtual void unbind_driver(const PciAddress& device) = 0;
   // Sets the override and then the driver that it had; the device is on no driver before.
   virtual void restore_driver(const PciAddress& device, const DriverState& old) = 0;
+
+  virtual NetControl& net() = 0;
 };
 
 // This host, by sysfs, modprobe and netlink.
@@ -63,9 +66,11 @@ class LinuxHost final : public HostControl {
   void bind_driver(const PciAddress& device, const std::string& driver) override;
   void unbind_driver(const PciAddress& device) override;
   void restore_driver(const PciAddress& device, const DriverState& old) override;
+  NetControl& net() override { return net_; }
 
  private:
   Sysfs sysfs_;
+  LinuxNet net_;
 };
 
 }  // namespace vmrig

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/net_lease.hpp"
 #include "hostcfg/undo.hpp"
 
 namespace vmrig {
@@ -13,6 +14,7 @@ namespace {
 
 struct ReadOld {
   HostControl& host;
+  std::string mark;
 
   OldState operator()(const LoadModule& action) const {
     OldState old;
@@ -43,10 +45,17 @@ struct ReadOld {
     old.driver_override = state->driver_override;
     return old;
   }
+  template <typename NetAction>
+  OldState operator()(const NetAction& action) const {
+    OldState old;
+    old.net = ReadOldNet{host.net(), mark}(action);
+    return old;
+  }
 };
 
 struct DoIt {
   HostControl& host;
+  const OldState& old;
 
   void operator()(const LoadModule& action) const { host.load_module(action.name); }
   void operator()(const SetVfCount& action) const { host.set_vf_count(action.pf, action.count); }
@@ -56,7 +65,18 @@ struct DoIt {
   void operator()(const BindDriver& action) const {
     host.bind_driver(action.device, action.driver);
   }
+  template <typename NetAction>
+  void operator()(const NetAction& action) const {
+    DoNet{host.net(), old.net}(action);
+  }
 };
+
+// As the alias of a network device: who made it, and for what. No other action of this boot has it.
+std::string next_mark(const JournalContent& journal) {
+  const JournalOwner owner = journal.owner.value_or(JournalOwner{});
+  return fmt::format("{} {}-{}-{}", kMadeByVmrig, owner.pid, owner.start_time,
+                     journal.entries.size() + 1);
+}
 
 bool is_open(const JournalEntry& entry) { return entry.stage != JournalEntry::Stage::kUndone; }
 
@@ -78,16 +98,42 @@ bool HostLease::holds(const HostAction& action) const {
   });
 }
 
+std::optional<int> HostLease::find_intent(const HostAction& action) const {
+  for (const JournalEntry& entry : journal_.content().entries) {
+    if (entry.stage == JournalEntry::Stage::kIntent && entry.action == action) return entry.id;
+  }
+  return std::nullopt;
+}
+
 void HostLease::apply(const HostAction& action) {
   if (holds(action)) return;
-  const int id = journal_.intent(action, std::visit(ReadOld{host_}, action));
-  std::visit(DoIt{host_}, action);
-  journal_.done(id);
+  std::optional<int> id = find_intent(action);
+  if (!id) id = journal_.intent(action, read_old(action));
+  const auto& entries = journal_.content().entries;
+  const auto entry = std::find_if(entries.begin(), entries.end(),
+                                  [&id](const JournalEntry& one) { return one.id == *id; });
+  std::visit(DoIt{host_, entry->old}, action);
+  journal_.done(*id);
+}
+
+void HostLease::intend(const HostAction& action) {
+  if (holds(action) || find_intent(action)) return;
+  journal_.intent(action, read_old(action));
+}
+
+OldState HostLease::read_old(const HostAction& action) {
+  return std::visit(ReadOld{host_, next_mark(journal_.content())}, action);
+}
+
+void HostLease::withdraw(const HostAction& action) {
+  if (const std::optional<int> id = find_intent(action)) journal_.undone(*id);
 }
 
 void HostLease::adopt(const HostAction& action, const OldState& old) {
   if (holds(action)) return;
-  journal_.done(journal_.intent(action, old));
+  std::optional<int> id = find_intent(action);
+  if (!id) id = journal_.intent(action, old);
+  journal_.done(*id);
 }
 
 UndoReport HostLease::undo(const UndoRules& rules) {

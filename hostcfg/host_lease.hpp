@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,9 @@ struct UndoReport {
 struct UndoRules {
   // Whether another VM holds a VF of that PF; its VFs stay then. Empty: nobody does.
   std::function<bool(const PciAddress& pf)> others_use_vfs_of;
+  // Whether another VM has a share in what this action made (is_shared); it stays then. Empty:
+  // nobody has.
+  std::function<bool(const HostAction&)> others_share;
   // Which actions to undo; empty: all.
   std::function<bool(const HostAction&)> only;
 };
@@ -45,13 +49,21 @@ class HostLease {
   HostLease(HostControl& host, const std::string& journal_path, const JournalOwner& owner);
 
   // Blocks, for seconds when a driver is slow. Throws vmrig::Error when the host refuses; what was
-  // done in part then is open in the journal, and undo() puts it back.
+  // done in part then is open in the journal, and undo() puts it back. What was journaled before
+  // and not done, by intend() or a failure, keeps the old state that it was journaled with.
   void apply(const HostAction& action);
+
+  // Journals the action with what stands there now, and does nothing: apply() will. Of things that
+  // VMs share this is the claim to a share.
+  void intend(const HostAction& action);
+
+  // Journals that what was intended, and not applied, will not be.
+  void withdraw(const HostAction& action);
 
   // Takes a share in what another VM has done and both need (VFs that it made): journaled as done
   // here with `old` from there (read_journal), so that the last of them puts it back. Does nothing
   // when this lease holds the action already. Throws vmrig::Error when the journal can't be
-  // written.
+  // written. An intent of the same action becomes done, with its own old state.
   void adopt(const HostAction& action, const OldState& old);
 
   // Puts back in reverse what is open and still ours, and reports each. A VF is taken from its
@@ -63,7 +75,9 @@ class HostLease {
   std::vector<HostAction> held() const;
 
  private:
+  OldState read_old(const HostAction& action);
   bool holds(const HostAction& action) const;
+  std::optional<int> find_intent(const HostAction& action) const;  // its id
 
   HostControl& host_;
   Journal journal_;

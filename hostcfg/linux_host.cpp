@@ -52,6 +52,14 @@ PfNetDevice require_net_device(const Sysfs& sysfs, const PciAddress& pf) {
   throw pf_fault(pf, "its network device is going away");
 }
 
+// Drivers measure a rate by the link's speed (linux igb_ndo_set_vf_bw, ixgbe_ndo_set_vf_bw), and
+// many take the link down for a moment when VFs are made. A device that is down tells no carrier,
+// and is not waited for.
+void await_link(const Sysfs& sysfs, const std::string& net_device) {
+  sysfs.wait_until(
+      [&] { return sysfs.read(fmt::format("sys/class/net/{}/carrier", net_device)) != "0"; });
+}
+
 }  // namespace
 
 LinuxHost::LinuxHost(Sysfs sysfs) : sysfs_(std::move(sysfs)) {}
@@ -91,6 +99,7 @@ VfRecord LinuxHost::vf_record(const PciAddress& pf, int index) {
 
 void LinuxHost::set_vf(const PciAddress& pf, int index, const VfSettings& settings) {
   const PfNetDevice device = require_net_device(sysfs_, pf);
+  if (settings.min_rate_mbit || settings.max_rate_mbit) await_link(sysfs_, device.name);
   NetlinkSocket socket;
   checkpoint("before vf settings");
   vmrig::set_vf(socket, device.index, fmt::format("{} ({})", device.name, pf.to_string()), index,

@@ -10,7 +10,10 @@
 #include <string_view>
 #include <utility>
 
+#include "hostcfg/base/error.hpp"
 #include "hostcfg/device_use.hpp"
+#include "hostcfg/link.hpp"
+#include "hostcfg/net_address.hpp"
 #include "hostcfg/pci_devices.hpp"
 
 namespace vmrig {
@@ -51,6 +54,15 @@ std::string kind_of(const FolderReader& folder, std::string_view sysfs_path, int
   return macvtap ? "macvtap" : "virtual";
 }
 
+// Source: linux drivers/net/tun.c tun_dev_attrs.
+void read_tap(const FolderReader& folder, NetDeviceFacts& device) {
+  const unsigned flags = flags_in(folder, "tun_flags");
+  device.multi_queue = (flags & IFF_MULTI_QUEUE) != 0;
+  device.vnet_hdr = (flags & IFF_VNET_HDR) != 0;
+  const int owner = folder.number<int>("owner").value_or(-1);  // -1: anybody's with CAP_NET_ADMIN
+  if (owner >= 0) device.owner_uid = static_cast<unsigned>(owner);
+}
+
 std::optional<NetDeviceFacts> read_device(const FolderReader& net, const std::string& name) {
   const auto folder = net.folder(name.c_str());
   // Bonding puts a plain file "bonding_masters" among the devices.
@@ -73,6 +85,10 @@ std::optional<NetDeviceFacts> read_device(const FolderReader& net, const std::st
   const std::string master = folder->link("master").value_or(std::string{});
   device.master = master.substr(master.rfind('/') + 1);  // npos + 1 is 0
   device.uppers = upper_devices(*folder);
+  device.vlan_filtering = folder->number<int>("bridge/vlan_filtering") == 1;
+  device.made_by_vmrig =
+      folder->attribute("ifalias").value_or(std::string{}).starts_with(kMadeByVmrig);
+  if (device.kind == "tap") read_tap(*folder, device);
   return device;
 }
 
@@ -95,6 +111,33 @@ std::vector<NetDeviceFacts> read_net_devices(const FolderReader& root,
     function->net_devices.push_back(device.name);
   }
   return devices;
+}
+
+NetLinks read_net_links() {
+  try {
+    NetlinkSocket socket;
+    return {read_links(socket), read_addresses(socket)};
+  } catch (const Error&) {
+    return {};  // a sandbox without netlink does not tell
+  }
+}
+
+void add_net_links(const NetLinks& links, std::vector<NetDeviceFacts>& devices) {
+  for (NetDeviceFacts& device : devices) {
+    const auto link =
+        std::find_if(links.links.begin(), links.links.end(), [&device](const LinkState& one) {
+          return one.index == device.index && one.name == device.name;
+        });
+    // sysfs shows the namespace of whoever mounted it, which may be another than netlink's.
+    if (link == links.links.end()) continue;
+    device.link_kind = link->kind;
+    device.lower = link->lower;
+    device.mode = link->mode;
+    device.vlan_id = link->vlan_id;
+    device.max_mtu = link->max_mtu;
+    const auto addresses = links.addresses.find(device.index);
+    if (addresses != links.addresses.end()) device.addresses = addresses->second;
+  }
 }
 
 }  // namespace vmrig

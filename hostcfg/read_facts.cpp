@@ -13,6 +13,7 @@
 #include "hostcfg/device_use.hpp"
 #include "hostcfg/folder_reader.hpp"
 #include "hostcfg/kvm.hpp"
+#include "hostcfg/modules.hpp"
 #include "hostcfg/mounts.hpp"
 #include "hostcfg/net_devices.hpp"
 #include "hostcfg/netlink.hpp"
@@ -20,6 +21,7 @@
 #include "hostcfg/path_facts.hpp"
 #include "hostcfg/pci_devices.hpp"
 #include "hostcfg/process_facts.hpp"
+#include "hostcfg/usb_devices.hpp"
 #include "hostcfg/vf_settings.hpp"
 #include "hostcfg/vfio_facts.hpp"
 
@@ -113,7 +115,9 @@ void read_devices_in_depth(const FolderReader& root, const FactsRequest& request
   if (request.root == "/") {
     if (!netlink.addresses) netlink.addresses = read_net_addresses;
     if (!netlink.vf_records) netlink.vf_records = ask_for_vf_records;
+    if (!netlink.links) netlink.links = read_net_links;
   }
+  if (netlink.links) add_net_links(netlink.links(), facts.net);
   const NetAddresses addresses = netlink.addresses ? netlink.addresses() : NetAddresses{};
   const BlockUses blocks = find_block_uses(root);
   for (PciDeviceFacts& device : facts.pci) {
@@ -125,6 +129,19 @@ void read_devices_in_depth(const FolderReader& root, const FactsRequest& request
       device.vf_records = netlink.vf_records(net->index);
     }
   }
+}
+
+// Opening either loads its module where only the node is there; reading facts changes nothing.
+void read_network_nodes(const FolderReader& root, const std::string& root_path, HostFacts& facts) {
+  const auto probe = [&root](const char* loaded) {
+    return root.exists(loaded) ? NodeProbe::kOpen : NodeProbe::kAskForAccess;
+  };
+  facts.tun = read_device_node(root, "dev/net/tun", probe("sys/class/misc/tun"));
+  facts.vhost_net = read_device_node(root, "dev/vhost-net", probe("sys/class/misc/vhost-net"));
+  const Sysfs sysfs(root_path == "/" ? root_path : root_path + "/");
+  facts.vhost_net_available = root.exists("sys/class/misc/vhost-net") ||
+                              is_module_loaded(sysfs, "vhost_net") ||
+                              is_module_available(sysfs, facts.kernel_release, "vhost_net");
 }
 
 }  // namespace
@@ -147,7 +164,9 @@ HostFacts read_host_facts(const FactsRequest& request, const Topology& topology)
     facts.pci = read_pci_devices(*root);
     facts.net = read_net_devices(*root, facts.pci);
     read_devices_in_depth(*root, request, facts);
+    read_network_nodes(*root, request.root, facts);
   }
+  if (request.usb == FactsRequest::Devices::kRead) facts.usb = read_usb_devices(*root);
   for (const std::string& path : request.paths) {
     facts.paths[path] = read_path_facts(below(request.root, path));
   }

@@ -7,6 +7,7 @@
 
 #include "hostcfg/device_use.hpp"
 #include "hostcfg/facts.hpp"
+#include "hostcfg/net_devices.hpp"
 #include "hostcfg/topology.hpp"
 
 namespace vmrig {
@@ -16,6 +17,7 @@ namespace vmrig {
 struct NetlinkFacts {
   std::function<NetAddresses()> addresses;
   std::function<std::vector<VfRecord>(int pf_index)> vf_records;  // by index of a network device
+  std::function<NetLinks()> links;
 };
 
 struct FactsRequest {
@@ -26,6 +28,7 @@ struct FactsRequest {
   std::string root = "/";          // where proc, sys and dev are; another folder in tests
   std::vector<std::string> paths;  // absolute; become HostFacts::paths
   Devices devices = Devices::kRead;
+  Devices usb = Devices::kRead;
   NetlinkFacts netlink;  // empty functions: the host's own for "/", nothing for another root
 };
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/net_lease.hpp"
 
 namespace vmrig {
 namespace {
@@ -98,19 +99,22 @@ void Undo::release_devices() {
   }
 }
 
+struct Undo::Visit {
+  Undo& self;
+  const JournalEntry& entry;
+  UndoLine operator()(const LoadModule& action) const { return self.undo_module(action); }
+  UndoLine operator()(const SetVfCount& action) const { return self.undo_count(action, entry.old); }
+  UndoLine operator()(const SetVf& action) const { return self.undo_vf(action, entry.old); }
+  UndoLine operator()(const BindDriver& action) const {
+    return self.undo_bind(action, entry.old, entry.stage);
+  }
+  template <typename NetAction>
+  UndoLine operator()(const NetAction& action) const {
+    return UndoNet{self.host_.net(), self.rules_, entry.old.net, entry.stage}(action);
+  }
+};
+
 UndoLine Undo::undo(const JournalEntry& entry) {
-  struct Visit {
-    Undo& self;
-    const JournalEntry& entry;
-    UndoLine operator()(const LoadModule& action) const { return self.undo_module(action); }
-    UndoLine operator()(const SetVfCount& action) const {
-      return self.undo_count(action, entry.old);
-    }
-    UndoLine operator()(const SetVf& action) const { return self.undo_vf(action, entry.old); }
-    UndoLine operator()(const BindDriver& action) const {
-      return self.undo_bind(action, entry.old, entry.stage);
-    }
-  };
   try {
     UndoLine line = std::visit(Visit{*this, entry}, entry.action);
     line.action = entry.action;

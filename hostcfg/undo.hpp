@@ -24,6 +24,7 @@ class Undo {
   UndoLine undo(const JournalEntry& entry);
 
  private:
+  struct Visit;
   UndoLine undo_module(const LoadModule& action) const;
   UndoLine undo_count(const SetVfCount& action, const OldState& old);
   UndoLine undo_vf(const SetVf& action, const OldState& old);

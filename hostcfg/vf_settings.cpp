@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <charconv>
 #include <cstdint>
 #include <cstring>
 #include <optional>
@@ -19,6 +18,7 @@
 #include <utility>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/link.hpp"
 
 namespace vmrig {
 namespace {
@@ -87,25 +87,6 @@ std::optional<VfRecord> parse_record(nlattr* info) {
     record.max_rate_mbit = static_cast<int>(old->rate);
   }
   return record;
-}
-
-std::array<std::uint8_t, ETH_ALEN> parse_mac(const std::string& text) {
-  std::array<std::uint8_t, ETH_ALEN> octets{};
-  constexpr std::size_t kLength = 17;
-  bool good = text.size() == kLength;
-  for (std::size_t i = 0; good && i < octets.size(); ++i) {
-    const char* digits = text.data() + i * 3;
-    const auto [rest, fault] = std::from_chars(digits, digits + 2, octets.at(i), 16);
-    good = fault == std::errc{} && rest == digits + 2 && (i + 1 == octets.size() || *rest == ':');
-  }
-  if (!good) {
-    throw Error({.status = ExitStatus::kUsage,
-                 .operation = "read the MAC address",
-                 .object = text,
-                 .cause = "it is none",
-                 .mend = "write it as 52:54:00:2d:87:99"});
-  }
-  return octets;
 }
 
 NetlinkMessage link_message(int type, int pf_index) {
@@ -207,9 +188,15 @@ Error refused(const std::string& pf_name, int index, const std::string& setting,
   if (!answer.message.empty()) cause += " (" + answer.message + ")";
   std::string mend;
   if (answer.error == EPERM) mend = "run vmrig as root";
-  if (answer.error == EOPNOTSUPP) {
+  // A driver without the setting, one without this VLAN protocol, and one that has the setting and
+  // takes no such value (igb: any minimum rate).
+  if (answer.error == EOPNOTSUPP || answer.error == EPROTONOSUPPORT) {
     cause += ": the device can't do that";
     mend = "leave the setting out of the config";
+  }
+  if (answer.error == EINVAL || answer.error == ERANGE) {
+    cause += ": the device does not take this value";
+    mend = "another value, or leave the setting out of the config";
   }
   return Error({.status = ExitStatus::kHost,
                 .operation = fmt::format("set {} of VF {} of", setting, index),
@@ -253,7 +240,7 @@ std::vector<VfRequest> make_vf_requests(int pf_index, const VfRecord& record,
               ifla_vf_trust{.vf = vf, .setting = *settings.trust ? 1U : 0U});
   }
   if (settings.mac) {
-    const std::array<std::uint8_t, ETH_ALEN> octets = parse_mac(*settings.mac);
+    const MacAddress octets = parse_mac(*settings.mac);
     ifla_vf_mac mac{};
     mac.vf = vf;
     std::copy(octets.begin(), octets.end(), std::begin(mac.mac));

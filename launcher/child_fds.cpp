@@ -2,12 +2,15 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/files.hpp"
+#include "hostcfg/net_fds.hpp"
+#include "launcher/helper_process.hpp"
 
 namespace vmrig {
 namespace {
@@ -37,18 +40,75 @@ Fd open_vfio_device(const std::string& address) {
   return open_device("/dev/vfio/devices/" + names.front());
 }
 
-}  // namespace
+Fd open_passt(const VmFolder& folder, const std::string& id, const std::vector<Helper>& helpers) {
+  const auto helper = std::find_if(helpers.begin(), helpers.end(),
+                                   [&id](const Helper& each) { return each.id == id; });
+  if (helper == helpers.end()) {
+    throw Error(
+        {.operation = "start passt for", .object = id, .cause = "it is not planned", .mend = {}});
+  }
+  return start_passt(*helper, folder);
+}
 
-Fd open_child_fd(const VmFolder& folder, const FdSource& source) {
+bool is_queue(FdSource::Kind kind) {
+  return kind == FdSource::Kind::kTapQueue || kind == FdSource::Kind::kMacvtapQueue ||
+         kind == FdSource::Kind::kVhostNet;
+}
+
+// How many from `first` on are queues of the same device: they are opened together.
+std::size_t count_queues(const std::vector<FdSource>& sources, std::size_t first) {
+  std::size_t end = first + 1;
+  while (end < sources.size() && sources[end].kind == sources[first].kind &&
+         sources[end].name == sources[first].name) {
+    ++end;
+  }
+  return end - first;
+}
+
+std::vector<Fd> open_queues(const VmFolder& folder, const FdSource& source, int count) {
+  if (source.kind == FdSource::Kind::kTapQueue) return open_tap_queues(source.name, count);
+  if (source.kind == FdSource::Kind::kMacvtapQueue) {
+    return open_macvtap_queues(source.name, count, folder.path());
+  }
+  return open_vhost_net(count);
+}
+
+Fd open_one(const VmFolder& folder, const FdSource& source, const std::vector<Helper>& helpers) {
   switch (source.kind) {
     case FdSource::Kind::kListeningSocket:
-      break;
+      return folder.listen(source.name, kSocketBacklog);
     case FdSource::Kind::kIommufd:
       return open_device("/dev/iommu");
     case FdSource::Kind::kVfioDevice:
       return open_vfio_device(source.name);
+    case FdSource::Kind::kPasst:
+      return open_passt(folder, source.name, helpers);
+    case FdSource::Kind::kTapQueue:
+    case FdSource::Kind::kMacvtapQueue:
+    case FdSource::Kind::kVhostNet:
+      break;
   }
-  return folder.listen(source.name, kSocketBacklog);
+  std::vector<Fd> fds = open_queues(folder, source, 1);
+  return std::move(fds.front());
+}
+
+}  // namespace
+
+std::vector<Fd> open_child_fds(const VmFolder& folder, const std::vector<FdSource>& sources,
+                               const std::vector<Helper>& helpers) {
+  std::vector<Fd> fds;
+  while (fds.size() < sources.size()) {
+    const FdSource& source = sources[fds.size()];
+    if (!is_queue(source.kind)) {
+      fds.push_back(open_one(folder, source, helpers));
+      continue;
+    }
+    const std::size_t count = count_queues(sources, fds.size());
+    for (Fd& fd : open_queues(folder, source, static_cast<int>(count))) {
+      fds.push_back(std::move(fd));
+    }
+  }
+  return fds;
 }
 
 }  // namespace vmrig

@@ -1,13 +1,19 @@
-// Opens what QEMU inherits.
+// Opens what QEMU inherits, or is handed while it runs.
 #pragma once
+
+#include <vector>
 
 #include "devices/description.hpp"
 #include "hostcfg/base/fd.hpp"
+#include "launcher/plan.hpp"
 #include "launcher/state_dir.hpp"
 
 namespace vmrig {
 
-// A new fd, close-on-exec. A VFIO device has to be on its driver by now. Throws vmrig::Error.
-Fd open_child_fd(const VmFolder& folder, const FdSource& source);
+// New fds, close-on-exec, in the order of the sources. The queues of one device stand together. A
+// VFIO device has to be on its driver by now, a tap or macvtap to be there. A source that is a
+// passt's connection starts that of `helpers`. Throws vmrig::Error.
+std::vector<Fd> open_child_fds(const VmFolder& folder, const std::vector<FdSource>& sources,
+                               const std::vector<Helper>& helpers);
 
 }  // namespace vmrig

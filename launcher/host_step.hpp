@@ -28,6 +28,12 @@ struct PassedDevice {
   bool is_new = false;           // a VF that a host step makes
 };
 
+// A function of the IOMMU group of a device that is handed over, taken from the host with it.
+struct TakenAlong {
+  PciAddress device;
+  PciAddress with;  // the device that needs it
+};
+
 // "VF 0000:3b:10.1 of eno2", or the address.
 std::string device_text(const PassedDevice& device);
 

@@ -14,21 +14,16 @@ namespace {
 
 constexpr const char* kVfioPci = "vfio-pci";
 
-std::string lower_case(std::string text) {
-  for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
-  return text;
-}
-
 VfSettings settings_of(const NicConfig& nic, const std::string& vm) {
   VfSettings settings;
   // Without one the VF gets a random address at each bind.
-  settings.mac = lower_case(nic.mac.value_or(stable_mac(vm, nic.id)));
-  settings.vlan = nic.vf.vlan;
+  settings.mac = mac_of(nic, vm);
+  settings.vlan = nic.vlan;
   settings.qos = nic.vf.qos;
   if (nic.vf.vlan_proto) settings.vlan_proto = std::string(name_of(*nic.vf.vlan_proto));
   settings.trust = nic.vf.trust;
   settings.spoofchk = nic.vf.spoofchk;
-  if (nic.vf.link) settings.link_state = std::string(name_of(*nic.vf.link));
+  if (nic.link) settings.link_state = std::string(name_of(*nic.link));
   if (nic.vf.min_rate) settings.min_rate_mbit = parse_rate_mbit(*nic.vf.min_rate);
   if (nic.vf.max_rate) settings.max_rate_mbit = parse_rate_mbit(*nic.vf.max_rate);
   return settings;
@@ -51,7 +46,7 @@ class StepPlanner {
     make_vfs();
     set_vfs();
     for (const PassedDevice& device : devices_) bind(device.address, driver_of(device));
-    for (const PciAddress& address : result_.also_taken) bind(address, kVfioPci);
+    for (const TakenAlong& taken : result_.along) bind(taken.device, kVfioPci);
     check_rights();
     return std::move(result_);
   }
@@ -121,7 +116,7 @@ class StepPlanner {
         continue;
       }
       ours_.insert(member.address);
-      result_.also_taken.push_back(member.address);
+      result_.along.push_back({.device = member.address, .with = device.address});
     }
   }
 
@@ -214,6 +209,15 @@ class StepPlanner {
 };
 
 }  // namespace
+
+std::vector<PciAddress> addresses_of(const std::vector<PassedDevice>& devices,
+                                     const std::vector<TakenAlong>& along) {
+  std::vector<PciAddress> addresses;
+  for (const PassedDevice& device : devices) addresses.push_back(device.address);
+  for (const TakenAlong& taken : along) addresses.push_back(taken.device);
+  std::sort(addresses.begin(), addresses.end());
+  return addresses;
+}
 
 HostSteps plan_host_steps(const PlanInput& input, const std::vector<PassedDevice>& devices,
                           std::vector<Diagnostic>& findings) {

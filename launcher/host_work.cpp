@@ -11,13 +11,16 @@
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <exception>
+#include <iterator>
 #include <optional>
 #include <thread>
 #include <utility>
 #include <variant>
 
 #include "hostcfg/journal.hpp"
+#include "launcher/net_shares.hpp"
 #include "launcher/process.hpp"
+#include "launcher/vf_shares.hpp"
 
 namespace vmrig {
 namespace {
@@ -40,46 +43,6 @@ class SignalBlock {
   sigset_t before_{};
 };
 
-std::vector<VmEntry> other_living_vms(const VmFolder& folder) {
-  std::vector<VmEntry> others;
-  if (const auto root = StateRoot::open_existing(folder.root_path())) {
-    for (VmEntry& entry : root->list()) {
-      if (entry.name != folder.name() && entry.living()) others.push_back(std::move(entry));
-    }
-  }
-  return others;
-}
-
-bool uses_vf_of(const VmEntry& entry, HostControl& host, const PciAddress& pf) {
-  if (!entry.state) return true;  // not to be known: nothing is taken from it
-  const std::vector<PciAddress>& held = entry.state->claim.pci;
-  if (held.empty()) return false;
-  const int count = host.vf_count(pf);
-  for (int index = 0; index < count; ++index) {
-    const std::optional<PciAddress> vf = host.vf_address(pf, index);
-    if (vf && std::find(held.begin(), held.end(), *vf) != held.end()) return true;
-  }
-  return false;
-}
-
-// VFs that another VM has made stay until the last VM that uses one has ended.
-void adopt_vfs(HostLease& lease, const PciAddress& pf, const VmFolder& folder) {
-  const auto root = StateRoot::open_existing(folder.root_path());
-  if (!root) return;
-  for (const VmEntry& other : other_living_vms(folder)) {
-    try {
-      const auto journal = read_journal(root->folder(other.name).path_of(kJournalName));
-      if (!journal) continue;
-      for (const JournalEntry* entry : journal->open()) {
-        const auto* made = std::get_if<SetVfCount>(&entry->action);
-        if (made != nullptr && made->pf == pf) lease.adopt(entry->action, entry->old);
-      }
-    } catch (const Error&) {
-      continue;  // it ended meanwhile; its own end decides about the VFs
-    }
-  }
-}
-
 void check_new_vfs(HostControl& host, const Plan& plan, const PciAddress& pf) {
   for (const PassedDevice& device : plan.passed) {
     if (!device.is_new || device.pf != pf) continue;
@@ -94,6 +57,50 @@ void check_new_vfs(HostControl& host, const Plan& plan, const PciAddress& pf) {
                  .mend = fmt::format("vmrig sriov set {} --vfs N, and \"create\" left out",
                                      device.pf_name)});
   }
+}
+
+StateRoot::Lock lock_of(const VmFolder& folder) {
+  return StateRoot::open(folder.root_path()).lock();
+}
+
+using ActionFilter = std::function<bool(const HostAction&)>;
+
+bool has_share(const std::string& journal_path, const ActionFilter& wanted) {
+  const std::optional<JournalContent> journal = read_journal(journal_path);
+  if (!journal) return false;
+  const std::vector<const JournalEntry*> open = journal->open();
+  return std::any_of(open.begin(), open.end(), [&wanted](const JournalEntry* entry) {
+    return is_shared(entry->action) && wanted(entry->action);
+  });
+}
+
+// What VMs share last, under the lock: of two VMs that end at once, one has given up its share when
+// the other looks. All else is the VM's own, and drivers may take long.
+UndoReport undo_with(HostControl& host, const VmFolder& folder, const StateRoot::Lock* held,
+                     const ActionFilter& wanted) {
+  if (!has_journal(folder)) return {};
+  const std::string journal_path = folder.path_of(kJournalName);
+  const JournalOwner owner = this_owner();
+  UndoRules own;
+  own.only = [&wanted](const HostAction& action) { return !is_shared(action) && wanted(action); };
+  UndoReport report = recover_journal(host, journal_path, owner, own);
+  // A VF that did not come free keeps the others, too, and this VM's share, until the next try.
+  if (!report.complete() || !has_share(journal_path, wanted)) return report;
+
+  std::optional<StateRoot::Lock> taken;
+  if (held == nullptr) taken.emplace(lock_of(folder));
+  const StateRoot::Lock& lock = held == nullptr ? *taken : *held;
+  UndoRules shared;
+  shared.only = [&wanted](const HostAction& action) { return is_shared(action) && wanted(action); };
+  shared.others_share = [&](const HostAction& action) {
+    return do_others_share(action, folder, lock);
+  };
+  shared.others_use_vfs_of = [&](const PciAddress& pf) {
+    return do_others_use_vfs_of(host, pf, folder, lock);
+  };
+  UndoReport counts = recover_journal(host, journal_path, owner, shared);
+  std::move(counts.lines.begin(), counts.lines.end(), std::back_inserter(report.lines));
+  return report;
 }
 
 }  // namespace
@@ -118,16 +125,15 @@ void apply_host_steps(HostControl& host, const Plan& plan, const VmFolder& folde
                  .cause = "it was asked to stop",
                  .mend = {}});
   };
-  for (const PassedDevice& device : plan.passed) {
-    if (device.pf && !device.is_new) adopt_vfs(lease, *device.pf, folder);
-  }
   for (const HostStep& step : plan.host_steps) {
     go_on();
     if (const auto* count = std::get_if<SetVfCount>(&step.action)) {
-      // Planned when there were none: another start may have made them since.
-      adopt_vfs(lease, count->pf, folder);
-      if (host.vf_count(count->pf) != count->count) lease.apply(step.action);
+      make_shared_vfs(host, lease, *count, lock_of(folder));
       check_new_vfs(host, plan, count->pf);
+    } else if (is_shared(step.action)) {
+      // Another VM that makes the same at this moment is done with it when we look.
+      const StateRoot::Lock lock = lock_of(folder);
+      lease.apply(step.action);
     } else {
       lease.apply(step.action);
     }
@@ -136,14 +142,16 @@ void apply_host_steps(HostControl& host, const Plan& plan, const VmFolder& folde
 }
 
 UndoReport undo_host_steps(HostControl& host, const VmFolder& folder) {
-  if (!has_journal(folder)) return {};
-  UndoRules rules;
-  rules.others_use_vfs_of = [&](const PciAddress& pf) {
-    const std::vector<VmEntry> others = other_living_vms(folder);
-    return std::any_of(others.begin(), others.end(),
-                       [&](const VmEntry& entry) { return uses_vf_of(entry, host, pf); });
-  };
-  return recover_journal(host, folder.path_of(kJournalName), this_owner(), rules);
+  return undo_with(host, folder, nullptr, [](const HostAction&) { return true; });
+}
+
+UndoReport undo_host_steps(HostControl& host, const VmFolder& folder, const StateRoot::Lock& lock) {
+  return undo_with(host, folder, &lock, [](const HostAction&) { return true; });
+}
+
+UndoReport undo_host_steps(HostControl& host, const VmFolder& folder,
+                           const std::function<bool(const HostAction&)>& only) {
+  return undo_with(host, folder, nullptr, only);
 }
 
 std::vector<std::string> report_lines(const UndoReport& report) {
@@ -199,7 +207,7 @@ std::vector<RecoveredVm> recover_dead_vms(StateRoot& root, const StateRoot::Lock
     if (entry.living()) continue;
     RecoveredVm vm{.name = entry.name, .report = {}, .problems = {}};
     try {
-      vm.report = undo_host_steps(host, root.folder(entry.name));
+      vm.report = undo_host_steps(host, root.folder(entry.name), lock);
     } catch (const Error& error) {
       vm.problems.emplace_back(error.what());
     }

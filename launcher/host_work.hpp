@@ -18,6 +18,7 @@ namespace vmrig {
 JournalOwner this_owner();
 
 // Applies the plan's host steps one by one; each stands in the folder's journal before it is done.
+// The VM's shares in VFs have been claimed (claim_vf_shares); the lock is not held.
 // Blocks, for seconds when a driver is slow. Stops before the next step once `is_cancelled`. Throws
 // vmrig::Error; what was done then is in the journal, for undo_host_steps.
 void apply_host_steps(HostControl& host, const Plan& plan, const VmFolder& folder,
@@ -25,8 +26,16 @@ void apply_host_steps(HostControl& host, const Plan& plan, const VmFolder& folde
 
 // Puts back what the folder's journal holds and is still ours; nothing without a journal. The
 // VM's QEMU has to be gone, and its supervisor, too, unless that is the caller. VFs that other
-// living VMs use stay. Throws vmrig::Error when the journal can't be read or written.
+// living VMs use stay: for these it waits for the state folder's lock. Throws vmrig::Error when the
+// journal can't be read or written.
 UndoReport undo_host_steps(HostControl& host, const VmFolder& folder);
+
+// The same for one who holds the lock.
+UndoReport undo_host_steps(HostControl& host, const VmFolder& folder, const StateRoot::Lock& lock);
+
+// Puts back only these of its actions, whose device the VM has given up.
+UndoReport undo_host_steps(HostControl& host, const VmFolder& folder,
+                           const std::function<bool(const HostAction&)>& only);
 
 // Whether there is something to undo, or to read about it.
 bool has_journal(const VmFolder& folder);

@@ -30,7 +30,9 @@ Json to_json(const Lease& lease) {
           {"written_disks", lease.written_disks},
           {"read_disks", lease.read_disks},
           {"macs", lease.macs},
-          {"pci", std::move(pci)}};
+          {"pci", std::move(pci)},
+          {"usb", lease.usb},
+          {"interfaces", lease.interfaces}};
 }
 
 Lease lease_from_json(const Json& json) {
@@ -41,7 +43,9 @@ Lease lease_from_json(const Json& json) {
             .written_disks = json.at("written_disks").get<std::vector<std::string>>(),
             .read_disks = json.at("read_disks").get<std::vector<std::string>>(),
             .macs = json.at("macs").get<std::vector<std::string>>(),
-            .pci = addresses_from(json)};
+            .pci = addresses_from(json),
+            .usb = json.value("usb", std::vector<std::string>()),
+            .interfaces = json.value("interfaces", std::vector<std::string>())};
   } catch (const std::exception& fault) {
     throw Error({.status = ExitStatus::kFailed,
                  .operation = "read the lease of a VM",

@@ -17,7 +17,9 @@ struct Lease {
   std::vector<std::string> written_disks;  // canonical paths open for writing
   std::vector<std::string> read_disks;     // open read-only
   std::vector<std::string> macs;
-  std::vector<PciAddress> pci;  // devices and VFs, and what their IOMMU groups cost
+  std::vector<PciAddress> pci;          // devices and VFs, and what their IOMMU groups cost
+  std::vector<std::string> usb;         // "bus.address"
+  std::vector<std::string> interfaces;  // network devices that are its NICs' host ends
 };
 
 Json to_json(const Lease& lease);

@@ -65,8 +65,12 @@ const Lease* holder_of(const PciAddress& device, const std::vector<Lease>& lease
 
 struct HostSteps {
   std::vector<HostStep> steps;
-  std::vector<PciAddress> also_taken;  // the rest of their IOMMU groups, where it was asked for
+  std::vector<TakenAlong> along;
 };
+
+// All that a VM holds of the host's PCI devices, by address.
+std::vector<PciAddress> addresses_of(const std::vector<PassedDevice>& devices,
+                                     const std::vector<TakenAlong>& along);
 
 // The steps that make `devices` ready for QEMU, in order. Every group is judged before; faults are
 // appended to `findings`.

@@ -399,16 +399,4 @@ const HugepagePool* find_pool(const NumaNode& node, Bytes page_size) {
   return nullptr;
 }
 
-Bytes page_size_of(HugepageSize size) {
-  switch (size) {
-    case HugepageSize::kNone:
-      return {0};
-    case HugepageSize::k2MiB:
-      return Bytes::mib(2);
-    case HugepageSize::k1GiB:
-      return Bytes::gib(1);
-  }
-  return {0};
-}
-
 }  // namespace vmrig

@@ -25,7 +25,4 @@ ThreadPlacement place_threads(const PlanInput& input, HugepageSize hugepages,
 // The hugepage pool of one node for pages of `page_size`, null when it has none.
 const HugepagePool* find_pool(const NumaNode& node, Bytes page_size);
 
-// In bytes; 0 for kNone.
-Bytes page_size_of(HugepageSize size);
-
 }  // namespace vmrig

@@ -5,15 +5,18 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "devices/controllers.hpp"
 #include "devices/memory.hpp"
 #include "devices/pci_slots.hpp"
 #include "devices/rng.hpp"
 #include "devices/vfio.hpp"
 #include "launcher/accelerator.hpp"
 #include "launcher/command_line.hpp"
+#include "launcher/network.hpp"
 #include "launcher/passthrough.hpp"
 #include "launcher/placement.hpp"
 #include "launcher/preflight.hpp"
+#include "launcher/usb.hpp"
 
 namespace vmrig {
 namespace {
@@ -41,15 +44,16 @@ class Planner {
     plan_.passed = passthrough.choose(plan_.placement.near);
     HostSteps host = plan_host_steps(input_, plan_.passed, plan_.preflight);
     plan_.host_steps = std::move(host.steps);
-    plan_.claim.pci = std::move(host.also_taken);
-    for (const PassedDevice& device : plan_.passed) plan_.claim.pci.push_back(device.address);
-    std::sort(plan_.claim.pci.begin(), plan_.claim.pci.end());
+    plan_.claim.pci = addresses_of(plan_.passed, host.along);
+    plan_.taken_along = std::move(host.along);
+    network();
     lock_memory();
     check_machine();
     check_memory(input_, plan_, plan_.preflight);
     check_disks(input_, plan_.preflight);
     check_boot_files(input_, plan_.preflight);
     check_macs(input_, plan_.preflight);
+    usb_ = choose_usb(input_, plan_.claim.usb, plan_.preflight);
     make_claim();
 
     option({"-name", "guest=" + config_.name + ",debug-threads=on"}, "name");
@@ -96,6 +100,20 @@ class Planner {
                   config_.memory.size.value % page_size_of(HugepageSize::k1GiB).value == 0
               ? HugepageSize::k1GiB
               : HugepageSize::k2MiB;
+    }
+  }
+
+  void network() {
+    NetworkPlan network = plan_network(input_, plan_.preflight);
+    plan_.host_steps.insert(plan_.host_steps.end(), std::make_move_iterator(network.steps.begin()),
+                            std::make_move_iterator(network.steps.end()));
+    plan_.host_ends = std::move(network.ends);
+    plan_.helpers = std::move(network.helpers);
+    plan_.nic_forms = nic_forms(input_.caps);
+    for (const NicConfig& nic : config_.nics) {
+      if (nic.link == NicLink::kDown) plan_.links_down.push_back(nic.id);
+      // vhost-user's other side maps the guest's memory.
+      if (nic.type == NicType::kVhostUser) plan_.config.memory.share = true;
     }
   }
 
@@ -164,14 +182,7 @@ class Planner {
     } else {
       claim.shared_cpus = cpus;
     }
-    for (const DiskConfig& disk : config_.disks) {
-      (disk.readonly ? claim.read_disks : claim.written_disks).push_back(disk.path);
-    }
-    for (const NicConfig& nic : config_.nics) {
-      if (nic.type != NicType::kUser) {
-        claim.macs.push_back(nic.mac.value_or(stable_mac(config_.name, nic.id)));
-      }
-    }
+    claim_devices(config_, claim);
   }
 
   void sandbox() {
@@ -247,15 +258,9 @@ class Planner {
                           .prealloc = memory.prealloc,
                           .prealloc_threads = prealloc_threads(),
                           .merge = memory.merge,
-                          .share = false,
+                          .share = plan_.config.memory.share,
                           .node = {}};
-    const bool huge = plan_.hugepages != HugepageSize::kNone;
-    if (memory.backing == MemoryBacking::kMemfd) {
-      backend.kind = MemoryBackend::Kind::kMemfd;
-    } else if (huge) {
-      backend.kind = MemoryBackend::Kind::kHugetlbfs;
-      backend.mem_path = hugetlbfs_mount(backend.page_size);
-    }
+    choose_file(backend);
     // On a host of one node there is nothing to bind, and kernels without NUMA refuse to.
     if (input_.facts.nodes.size() > 1) backend.node = plan_.placement.node;
     device(describe_memory(backend, "memory"));
@@ -271,6 +276,31 @@ class Planner {
     if (config_.latency && kvm())
       overcommit += (overcommit.empty() ? "" : ",") + std::string("cpu-pm=on");
     if (!overcommit.empty()) option({"-overcommit", overcommit}, "memory.lock, latency");
+  }
+
+  // Ordinary memory that others map has to be a file, too.
+  void choose_file(MemoryBackend& backend) {
+    const bool is_huge = backend.page_size.value > 0;
+    if (config_.memory.backing == MemoryBacking::kMemfd || (!is_huge && backend.share)) {
+      backend.kind = MemoryBackend::Kind::kMemfd;
+    } else if (is_huge) {
+      backend.kind = MemoryBackend::Kind::kHugetlbfs;
+      backend.mem_path = hugetlbfs_mount(backend.page_size);
+    }
+  }
+
+  MemoryBackend backend_for(const MemoryDeviceConfig& device) {
+    MemoryBackend backend;
+    backend.page_size = page_size_of(device.hugepages.value_or(plan_.hugepages));
+    backend.prealloc = config_.memory.prealloc;
+    backend.prealloc_threads = prealloc_threads();
+    backend.merge = config_.memory.merge;
+    backend.share = plan_.config.memory.share;
+    choose_file(backend);
+    if (input_.facts.nodes.size() > 1) {
+      backend.node = device.node ? device.node : plan_.placement.node;
+    }
+    return backend;
   }
 
   int prealloc_threads() const {
@@ -335,6 +365,17 @@ class Planner {
     return found != input_.facts.paths.end() && found->second.type == PathFacts::Type::kBlockDevice;
   }
 
+  // With the controller that it needs, unless that stands in the list.
+  static void append(std::vector<DeviceDescription>& list, DeviceDescription device) {
+    const std::string& controller = device.controller;
+    if (!controller.empty() &&
+        std::none_of(list.begin(), list.end(),
+                     [&](const DeviceDescription& other) { return other.id == controller; })) {
+      list.push_back(describe_controller(controller));
+    }
+    list.push_back(std::move(device));
+  }
+
   void devices() {
     std::vector<DeviceDescription> list;
     for (std::size_t i = 0; i < config_.iothreads.size(); ++i) {
@@ -347,18 +388,34 @@ class Planner {
     }
     for (std::size_t i = 0; i < config_.disks.size(); ++i) {
       const DiskConfig& disk = config_.disks[i];
-      list.push_back(describe_disk(disk, fmt::format("disks[{}]", i), bootindex(disk.id),
-                                   is_block_device(disk.path)));
+      append(list, describe_disk(disk, fmt::format("disks[{}]", i), bootindex(disk.id),
+                                 is_block_device(disk.path)));
     }
     for (std::size_t i = 0; i < config_.nics.size(); ++i) {
       const NicConfig& nic = config_.nics[i];
       if (nic.type == NicType::kVf) continue;
-      list.push_back(
-          describe_nic(nic, fmt::format("nics[{}]", i), config_.name, bootindex(nic.id)));
+      list.push_back(describe_nic(nic,
+                                  {.origin = fmt::format("nics[{}]", i),
+                                   .vm_name = config_.name,
+                                   .bootindex = bootindex(nic.id)},
+                                  plan_.host_ends[i], plan_.nic_forms,
+                                  [this](const FdSource& source) { return pass_fd(source); }));
     }
     const std::size_t first_passed = list.size();
     for (const PassedDevice& passed : plan_.passed) list.push_back(describe_passed(passed));
     if (config_.rng) list.push_back(describe_rng("vmrig-rng0", "rng"));
+    for (std::size_t i = 0; i < config_.rngs.size(); ++i) {
+      list.push_back(describe_rng(config_.rngs[i].id, fmt::format("rngs[{}]", i)));
+    }
+    for (std::size_t i = 0; i < config_.memory.devices.size(); ++i) {
+      const MemoryDeviceConfig& memory = config_.memory.devices[i];
+      list.push_back(describe_memory_device(memory, backend_for(memory),
+                                            fmt::format("memory.devices[{}]", i)));
+    }
+    for (std::size_t i = 0; i < usb_.size(); ++i) {
+      const bool on_block_device = usb_[i].path && is_block_device(*usb_[i].path);
+      append(list, describe_usb(usb_[i], fmt::format("usb[{}]", i), on_block_device));
+    }
 
     PciSlots slots(config_.machine.type == MachineType::kQ35 ? PciLayout::kPcie
                                                              : PciLayout::kConventional);
@@ -458,6 +515,7 @@ class Planner {
   const VmConfig& config_;
   Plan plan_;
   bool uses_iommufd_ = false;
+  std::vector<UsbConfig> usb_;  // of the config, each host device settled
 };
 
 }  // namespace
@@ -483,5 +541,20 @@ void Plan::require_good() const {
 }
 
 Plan make_plan(const PlanInput& input) { return Planner(input).make(); }
+
+void claim_devices(const VmConfig& config, Lease& claim) {
+  claim.written_disks.clear();
+  claim.read_disks.clear();
+  claim.macs.clear();
+  claim.interfaces.clear();
+  for (const auto& [disk, origin] : storages_of(config)) {
+    (disk.readonly ? claim.read_disks : claim.written_disks).push_back(disk.path);
+  }
+  for (const NicConfig& nic : config.nics) {
+    if (has_shared_network(nic)) claim.macs.push_back(mac_of(nic, config.name));
+    std::string interface = interface_name(nic, config.name);
+    if (!interface.empty()) claim.interfaces.push_back(std::move(interface));
+  }
+}
 
 }  // namespace vmrig

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "devices/description.hpp"
+#include "devices/nic_description.hpp"
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/facts.hpp"
@@ -31,6 +32,14 @@ struct QemuArgument {
 struct ChildFd {
   int number = -1;
   FdSource source;
+};
+
+// A process that serves one device of the VM, beside QEMU: a NIC's passt. It is connected to QEMU
+// by an fd, and ends with that connection.
+struct Helper {
+  std::string id;  // of the device
+  std::string program;
+  std::vector<std::string> arguments;
 };
 
 inline constexpr int kFirstChildFd = 10;  // QMP add-fd refuses 0 to 2; the rest is kept free
@@ -60,11 +69,16 @@ struct Plan {
   ThreadPlacement placement;
   Lease claim;  // what this VM will hold while its QEMU lives
   std::vector<PassedDevice> passed;
+  std::vector<TakenAlong> taken_along;
   std::vector<HostStep> host_steps;  // in order; undone in reverse once QEMU is gone
   LockedMemory locked_memory = LockedMemory::kAsIs;
   std::vector<QemuArgument> arguments;
   std::vector<ChildFd> fds;
-  std::vector<Diagnostic> preflight;  // findings: ok, warning, problem
+  std::vector<NicHostEnd> host_ends;    // one a NIC of the config, in its order
+  NicForms nic_forms;                   // of this QEMU
+  std::vector<Helper> helpers;          // started before QEMU
+  std::vector<std::string> links_down;  // ids of NICs whose link is down before the guest runs
+  std::vector<Diagnostic> preflight;    // findings: ok, warning, problem
 
   // argv as executed, qemu first.
   std::vector<std::string> argv() const;
@@ -82,5 +96,8 @@ struct PlanInput {
 };
 
 Plan make_plan(const PlanInput& input);
+
+// Sets what the config's devices hold, but for PCI devices, whose addresses it need not name.
+void claim_devices(const VmConfig& config, Lease& claim);
 
 }  // namespace vmrig

@@ -54,9 +54,13 @@ void check_disk_holder(const PlanInput& input, const DiskConfig& disk, const std
     const bool written = contains(lease.written_disks, disk.path);
     const bool read = contains(lease.read_disks, disk.path);
     if (!written && (!read || disk.readonly)) continue;
-    findings.push_back(finding(Severity::kProblem, where,
-                               fmt::format("{} is in use by VM \"{}\"", quote(disk.path), lease.vm),
-                               fmt::format("vmrig stop {}", lease.vm), ExitStatus::kBusy));
+    findings.push_back(finding(
+        Severity::kProblem, where,
+        fmt::format(
+            "{} is in use by {}", quote(disk.path),
+            lease.vm == input.config.name ? "this very VM" : fmt::format("VM \"{}\"", lease.vm)),
+        fmt::format("vmrig {} {}", lease.vm == input.config.name ? "status" : "stop", lease.vm),
+        ExitStatus::kBusy));
     return;
   }
 }
@@ -114,15 +118,17 @@ Diagnostic finding(Severity severity, std::string path, std::string message, std
 }
 
 void check_disks(const PlanInput& input, std::vector<Diagnostic>& findings) {
-  for (std::size_t i = 0; i < input.config.disks.size(); ++i) {
-    const DiskConfig& disk = input.config.disks[i];
-    const std::string where = fmt::format("disks[{}].path", i);
+  const std::vector<Storage> storages = storages_of(input.config);
+  for (std::size_t i = 0; i < storages.size(); ++i) {
+    const auto& [disk, origin] = storages[i];
+    const std::string where = origin + ".path";
     for (std::size_t j = 0; j < i; ++j) {
-      const DiskConfig& other = input.config.disks[j];
+      const DiskConfig& other = storages[j].disk;
       if (other.path == disk.path && !(other.readonly && disk.readonly)) {
-        findings.push_back(finding(Severity::kProblem, where,
-                                   fmt::format("{} is disks[{}] already", quote(disk.path), j),
-                                   R"("readonly": true on both)", ExitStatus::kUsage));
+        findings.push_back(
+            finding(Severity::kProblem, where,
+                    fmt::format("{} is {} already", quote(disk.path), storages[j].origin),
+                    R"("readonly": true on both)", ExitStatus::kUsage));
       }
     }
     check_disk_holder(input, disk, where, findings);
@@ -135,14 +141,14 @@ void check_disks(const PlanInput& input, std::vector<Diagnostic>& findings) {
     const std::string_view format = name_of(effective_format(disk));
     if (format == "raw" && !disk.format && !file->magic_format.empty()) {
       findings.push_back(finding(
-          Severity::kProblem, fmt::format("disks[{}].format", i),
+          Severity::kProblem, origin + ".format",
           fmt::format("{} looks like {}, and its name does not say so", quote(disk.path),
                       file->magic_format),
           fmt::format("\"format\": \"{}\" (or \"raw\" if it really is)", file->magic_format),
           ExitStatus::kUsage));
     } else if (format != "raw" && file->magic_format != format) {
       findings.push_back(
-          finding(Severity::kProblem, fmt::format("disks[{}].format", i),
+          finding(Severity::kProblem, origin + ".format",
                   fmt::format("{} is no {} image{}", quote(disk.path), format,
                               file->magic_format.empty() ? "" : ", but " + file->magic_format),
                   fmt::format("\"format\": \"{}\"",
@@ -153,7 +159,7 @@ void check_disks(const PlanInput& input, std::vector<Diagnostic>& findings) {
     }
     if (!input.caps.aio_modes.empty() &&
         input.caps.aio_modes.count(std::string(name_of(disk.aio))) == 0) {
-      findings.push_back(finding(Severity::kProblem, fmt::format("disks[{}].aio", i),
+      findings.push_back(finding(Severity::kProblem, origin + ".aio",
                                  fmt::format("this QEMU has no \"{}\"", name_of(disk.aio)),
                                  R"("aio": "threads")"));
     }
@@ -209,9 +215,8 @@ void check_memory(const PlanInput& input, const Plan& plan, std::vector<Diagnost
 void check_macs(const PlanInput& input, std::vector<Diagnostic>& findings) {
   for (std::size_t i = 0; i < input.config.nics.size(); ++i) {
     const NicConfig& nic = input.config.nics[i];
-    // User networks are islands: the same address on two of them meets nobody.
-    if (nic.type == NicType::kUser) continue;
-    const std::string mac = nic.mac.value_or(stable_mac(input.config.name, nic.id));
+    if (!has_shared_network(nic)) continue;
+    const std::string mac = mac_of(nic, input.config.name);
     for (const Lease& lease : input.leases) {
       if (!contains(lease.macs, mac)) continue;
       findings.push_back(finding(Severity::kProblem, fmt::format("nics[{}].mac", i),

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <exception>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -15,6 +16,7 @@
 #include "hostcfg/thread_affinity.hpp"
 #include "launcher/child_fds.hpp"
 #include "launcher/qemu_failure.hpp"
+#include "launcher/vhost_threads.hpp"
 #include "qmp/error.hpp"
 
 namespace vmrig {
@@ -109,6 +111,13 @@ std::vector<VmThread> threads_of(const Plan& plan, pid_t emulator, const Json& v
     if (found != placement.iothreads.end()) thread.cpus = found->second;
     threads.push_back(std::move(thread));
   }
+  // They are there since QEMU made its netdevs.
+  const bool has_vhost = std::any_of(plan.host_ends.begin(), plan.host_ends.end(),
+                                     [](const NicHostEnd& end) { return end.vhost; });
+  if (!has_vhost) return threads;
+  for (VmThread& worker : vhost_threads(emulator, placement.emulator)) {
+    threads.push_back(std::move(worker));
+  }
   return threads;
 }
 
@@ -174,10 +183,15 @@ asio::awaitable<std::vector<VmThread>> bring_up(Launching step, qmp::Client& mon
   std::vector<qmp::Request> questions;
   questions.push_back({.command = "query-cpus-fast"});
   questions.push_back({.command = "query-iothreads"});
+  for (const std::string& id : plan.links_down) {
+    questions.push_back({"set_link", Json{{"name", id}, {"up", false}}});
+  }
+  const std::size_t links_end = questions.size();
   // Nothing has to happen before the guest runs: one round trip less.
   if (continues && !pins) questions.push_back({.command = "cont"});
   const std::vector<qmp::Outcome> answers =
       co_await monitor.execute_all(std::move(questions), step.deadline);
+  for (std::size_t i = 2; i < links_end; ++i) (void)value_of(answers.at(i));
   std::vector<VmThread> threads;
   try {
     threads = threads_of(plan, step.qemu.get().identity.pid, value_of(answers.at(0)),
@@ -186,7 +200,7 @@ asio::awaitable<std::vector<VmThread>> bring_up(Launching step, qmp::Client& mon
     throw qmp::Error(qmp::ErrorKind::protocol, fault.what());
   }
   if (!pins) {
-    if (continues) (void)value_of(answers.at(2));
+    if (continues) (void)value_of(answers.at(links_end));
     co_return threads;
   }
   const Topology& topology = own_topology ? *own_topology : *step.request.topology;
@@ -242,8 +256,9 @@ asio::awaitable<Session> launch(asio::io_context& context, const LaunchRequest& 
                                 LaunchOptions options) {
   const qmp::Deadline deadline = qmp::deadline_in(options.timeout);
   const VmFolder& folder = request.folder;
-  std::vector<Fd> fds;
-  for (const ChildFd& fd : request.plan.fds) fds.push_back(open_child_fd(folder, fd.source));
+  std::vector<FdSource> sources;
+  for (const ChildFd& fd : request.plan.fds) sources.push_back(fd.source);
+  std::vector<Fd> fds = open_child_fds(folder, sources, request.plan.helpers);
   Fd log = folder.open_log(kQemuLogName);
   const std::uint64_t log_start = size_of(log.get());
 

@@ -15,6 +15,7 @@
 #include "launcher/plan.hpp"
 #include "launcher/spawn.hpp"
 #include "launcher/state_dir.hpp"
+#include "launcher/vm_state.hpp"
 #include "qmp/client.hpp"
 
 namespace vmrig {
@@ -22,6 +23,7 @@ namespace vmrig {
 struct LaunchRequest {
   Plan plan;
   VmFolder folder;                   // claimed
+  VmState state;                     // with which it was claimed
   std::optional<Topology> topology;  // for pinning; read when needed and not given
 };
 

@@ -9,6 +9,7 @@
 
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/base/shape_writer.hpp"
+#include "launcher/network_names.hpp"
 
 namespace vmrig {
 namespace {
@@ -114,6 +115,7 @@ std::string memory_text(const Plan& plan) {
 std::string disk_text(const DiskConfig& disk) {
   std::string text = fmt::format("{} {} {}, cache {}", printable(disk.id), quote(disk.path),
                                  name_of(effective_format(disk)), name_of(disk.cache));
+  if (disk.bus != DiskBus::kVirtio) text += fmt::format(", {}", name_of(disk.bus));
   if (disk.readonly) text += ", read-only";
   if (disk.iothread) text += fmt::format(", {}", printable(*disk.iothread));
   return text;
@@ -126,6 +128,13 @@ const PassedDevice* find_passed(const Plan& plan, const std::string& id) {
   return nullptr;
 }
 
+NicHostEnd host_end_of(const Plan& plan, const NicConfig& nic) {
+  for (std::size_t i = 0; i < plan.host_ends.size(); ++i) {
+    if (plan.config.nics[i].id == nic.id) return plan.host_ends[i];
+  }
+  return {};
+}
+
 std::string nic_text(const Plan& plan, const NicConfig& nic) {
   if (nic.type == NicType::kVf) {
     const PassedDevice* device = find_passed(plan, nic.id);
@@ -133,7 +142,8 @@ std::string nic_text(const Plan& plan, const NicConfig& nic) {
                        device == nullptr ? "vf, none" : printable(device_text(*device)));
   }
   std::string text =
-      fmt::format("{} {}, {}", printable(nic.id), name_of(nic.type), name_of(nic.model));
+      fmt::format("{} {}, {}", printable(nic.id),
+                  printable(host_end_text(nic, host_end_of(plan, nic))), name_of(nic.model));
   for (const std::string& forward : nic.forward) {
     text += fmt::format(", forward {}", printable(forward));
   }
@@ -144,6 +154,17 @@ std::string vfio_text(const Plan& plan, const VfioConfig& vfio) {
   const PassedDevice* device = find_passed(plan, vfio.id);
   return fmt::format("{} {}", printable(vfio.id),
                      device == nullptr ? "none" : printable(device_text(*device)));
+}
+
+std::string usb_text(const UsbConfig& usb) {
+  std::string text = fmt::format("{} {}", printable(usb.id), name_of(usb.type));
+  if (usb.path) text += fmt::format(" {}", quote(*usb.path));
+  if (usb.readonly) text += ", read-only";
+  if (const std::optional<UsbIds> ids = usb_ids(usb)) {
+    text += fmt::format(" {:04x}:{:04x}", ids->vendor, ids->product);
+  }
+  if (usb.bus && usb.address) text += fmt::format(" bus {}, address {}", *usb.bus, *usb.address);
+  return text;
 }
 
 // What will be done to the host, with its undo in a column of its own.
@@ -190,6 +211,14 @@ std::string_view fd_kind_name(FdSource::Kind kind) {
       return "iommufd";
     case FdSource::Kind::kVfioDevice:
       return "vfio device";
+    case FdSource::Kind::kTapQueue:
+      return "tap queue";
+    case FdSource::Kind::kMacvtapQueue:
+      return "macvtap queue";
+    case FdSource::Kind::kVhostNet:
+      return "vhost-net";
+    case FdSource::Kind::kPasst:
+      return "passt";
   }
   return "";
 }
@@ -286,6 +315,9 @@ std::string show_plan(const Plan& plan, const PlanView& view) {
   }
   for (const VfioConfig& vfio : plan.config.vfio) {
     rows.row(&vfio == &plan.config.vfio.front() ? "  vfio" : "", vfio_text(plan, vfio));
+  }
+  for (const UsbConfig& usb : plan.config.usb) {
+    rows.row(&usb == &plan.config.usb.front() ? "  usb" : "", usb_text(usb));
   }
   if (!placement.passed_over.empty()) {
     rows.row("  passed over", join(escaped(placement.passed_over), ", "));

@@ -229,7 +229,7 @@ std::vector<Lease> leases_of(const std::vector<VmEntry>& vms) {
   return leases;
 }
 
-VmFolder StateRoot::claim(const Lock&, VmState state) {
+VmFolder StateRoot::claim(const Lock&, VmState& state) {
   const std::string& name = state.name;
   if (const std::string fault = why_bad_name(name); !fault.empty()) {
     throw Error({.status = ExitStatus::kUsage,

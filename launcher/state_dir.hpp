@@ -119,10 +119,10 @@ class StateRoot {
   // What VMs hold whose QEMU or supervisor lives.
   std::vector<Lease> leases() const;
 
-  // Makes NAME/ for `state.name`, takes its lock and writes `state` (supervisor and boot id are
-  // filled in: this process). Replaces what a dead VM of that name left. Throws vmrig::Error:
-  // kBusy naming the pid and the mend when that VM lives.
-  VmFolder claim(const Lock& lock, VmState state);
+  // Makes NAME/ for `state.name`, takes its lock and writes `state`, with this process as its
+  // supervisor and this boot's id filled in. Replaces what a dead VM of that name left. Throws
+  // vmrig::Error: kBusy naming the pid and the mend when that VM lives.
+  VmFolder claim(const Lock& lock, VmState& state);
 
   // Removes the folders of VMs that are kStale; returns their names. One whose journal has
   // something to undo on the host stays: see recover_dead_vms.

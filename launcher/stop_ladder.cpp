@@ -141,7 +141,7 @@ StopBy stop_orphan(const StateRoot& root, const std::string& name, StopOptions o
   const StateRoot::Lock lock = root.lock();
   if (!root.find(name)) return by;
   LinuxHost host;
-  const UndoReport report = undo_host_steps(host, folder);
+  const UndoReport report = undo_host_steps(host, folder, lock);
   if (const std::string fault = unfinished(report); !fault.empty()) {
     throw Error({.operation = "put back what VM held of the host",
                  .object = name,

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -21,10 +20,12 @@
 #include <string>
 #include <utility>
 
-#include "launcher/config/load_config.hpp"
+#include "launcher/capture.hpp"
 #include "launcher/console.hpp"
-#include "launcher/host_work.hpp"
+#include "launcher/host_side.hpp"
+#include "launcher/hotplug/hotplug.hpp"
 #include "launcher/idle_memory.hpp"
+#include "launcher/refusal.hpp"
 #include "launcher/stop_ladder.hpp"
 #include "launcher/vm_log.hpp"
 #include "qmp/error.hpp"
@@ -48,10 +49,6 @@ std::int64_t seconds_since_epoch() {
   return std::chrono::duration_cast<std::chrono::seconds>(
              std::chrono::system_clock::now().time_since_epoch())
       .count();
-}
-
-std::string version_text(const qmp::QemuCaps::Version& version) {
-  return fmt::format("{}.{}.{}", version.major, version.minor, version.micro);
 }
 
 // A signal's disposition for a time.
@@ -78,10 +75,13 @@ class Supervisor {
         options_(std::move(options)),
         log_(request_->folder.open_log(kVmrigLogName)),
         signals_(context_, SIGTERM, SIGINT),
-        state_(initial_state(request_->plan, options_.mode)) {
-    const VmState claimed = request_->folder.read_state();
-    state_.supervisor = claimed.supervisor;
-    state_.boot_id = claimed.boot_id;
+        state_(std::move(request_->state)),
+        host_(
+            context_.get_executor(),
+            [this](const std::string& line) { log_.write("host: " + line); },
+            [this] {
+              if (::getpid() == 1) reap_orphans(qemu_pid_);
+            }) {
     if (options_.mode == RunMode::kForeground) signals_.add(SIGHUP);
     if (::getpid() == 1) signals_.add(SIGCHLD);
     stop_defaults_.powerdown_timeout =
@@ -112,7 +112,7 @@ class Supervisor {
     if (!fault) fault = co_await tell_of_start();
     if (fault) {
       if (session_.exit) co_await end_for_fault();
-      const std::string not_given_back = co_await give_back();
+      const std::string not_given_back = co_await host_.give_back(folder());
       if (not_given_back.empty()) {
         folder().remove();
       } else {
@@ -140,53 +140,6 @@ class Supervisor {
     }
   }
 
-  asio::awaitable<void> work_on_host(std::function<void()> work) {
-    is_working_on_host_ = true;
-    std::exception_ptr fault;
-    try {
-      co_await run_aside(std::move(work));
-    } catch (...) {
-      fault = std::current_exception();
-    }
-    is_working_on_host_ = false;
-    if (::getpid() == 1) reap_orphans(qemu_pid_);
-    if (fault) std::rethrow_exception(fault);
-  }
-
-  asio::awaitable<void> prepare_host() {
-    const Plan& plan = request_->plan;
-    if (plan.host_steps.empty() && plan.passed.empty()) co_return;
-    std::function<void()> work = [this, &plan] {
-      LinuxHost host;
-      apply_host_steps(host, plan, request_->folder, is_cancelled_);
-    };
-    co_await work_on_host(std::move(work));
-    for (const HostStep& step : plan.host_steps) {
-      log_.write(fmt::format("host: {} {}", action_kind(step.action), step.text));
-    }
-  }
-
-  // QEMU is gone, and nothing holds the devices any more. Returns what could not be put back, in
-  // words; it stays in the journal, and the folder has to stay for it.
-  asio::awaitable<std::string> give_back() {
-    if (!has_journal(folder())) co_return std::string();
-    UndoReport report;
-    std::string fault;
-    std::function<void()> work = [this, &report] {
-      LinuxHost host;
-      report = undo_host_steps(host, folder());
-    };
-    try {
-      co_await work_on_host(std::move(work));
-      fault = unfinished(report);
-    } catch (const Error& error) {
-      fault = error.what();
-    }
-    for (const std::string& line : report_lines(report)) log_.write("host: " + line);
-    if (!fault.empty()) log_.write("host: not put back: " + fault);
-    co_return fault;
-  }
-
   // Keeps the folder, with the journal in it, for `vmrig recover`.
   void keep_for_recovery(const std::string& fault) {
     state_.state = RunState::kCrashed;
@@ -199,7 +152,7 @@ class Supervisor {
 
   // From the plan to a guest that runs and sockets that serve.
   asio::awaitable<void> start() {
-    co_await prepare_host();
+    co_await host_.prepare(request_->plan, folder());
     LaunchOptions launch_options;
     launch_options.first = options_.first;
     if (!state_.qemu_outlives_supervisor) {
@@ -230,6 +183,8 @@ class Supervisor {
 
     qmp::ServerOptions server_options;
     server_options.log = [this](const std::string& message) { log_.write("qmp: " + message); };
+    server_options.watched_commands = {"device_add"};
+    server_options.on_watched = [this](const std::string&) { hotplug_.on_foreign_change(); };
     server_.emplace(context_.get_executor(), qmp_socket->release(), *session_.monitor,
                     std::move(server_options));
     add_commands();
@@ -305,7 +260,7 @@ class Supervisor {
     state_.state = is_bad ? RunState::kCrashed : RunState::kEnded;
     state_.reason = outcome.reason;
     state_.ended_at = seconds_since_epoch();
-    const std::string not_given_back = co_await give_back();
+    const std::string not_given_back = co_await host_.give_back(folder());
     try {
       if (!not_given_back.empty()) {
         keep_for_recovery(not_given_back);
@@ -338,6 +293,7 @@ class Supervisor {
   }
 
   void on_event(const qmp::Event& event) {
+    hotplug_.on_event(event);
     if (event.name == "STOP") {
       set_run_state(RunState::kPaused, {});
     } else if (event.name == "RESUME") {
@@ -356,9 +312,41 @@ class Supervisor {
     server_->add_command("vmrig-status", [this](qmp::Json) { return status(); });
     server_->add_command("vmrig-stop",
                          [this](qmp::Json arguments) { return stop(std::move(arguments)); });
+    add_hotplug_command("vmrig-attach", &Hotplug::attach);
+    add_hotplug_command("vmrig-detach", &Hotplug::detach);
+    add_hotplug_command("vmrig-set", &Hotplug::set);
+    add_refusing_command("vmrig-capture",
+                         [this](Json arguments) { return captures_.begin(std::move(arguments)); });
+    add_refusing_command("vmrig-capture-end",
+                         [this](Json arguments) { return captures_.end(std::move(arguments)); });
     server_->add_command("vmrig-version", [](qmp::Json) -> asio::awaitable<qmp::Json> {
       co_return qmp::Json{{"version", VMRIG_VERSION}};
     });
+  }
+
+  void add_hotplug_command(const char* name,
+                           asio::awaitable<Json> (Hotplug::*operation)(Json arguments)) {
+    add_refusing_command(name, [this, operation](Json arguments) {
+      return (hotplug_.*operation)(std::move(arguments));
+    });
+  }
+
+  // For operations whose faults are vmrig's.
+  void add_refusing_command(const char* name, qmp::Handler operation) {
+    server_->add_command(name, [operation = std::move(operation)](qmp::Json arguments) {
+      return answer(operation, std::move(arguments));
+    });
+  }
+
+  static asio::awaitable<qmp::Json> answer(const qmp::Handler& operation, qmp::Json arguments) {
+    std::exception_ptr fault;
+    try {
+      qmp::Json reply = co_await operation(std::move(arguments));
+      co_return reply;
+    } catch (...) {
+      fault = std::current_exception();
+    }
+    throw refusal_of(fault);
   }
 
   asio::awaitable<qmp::Json> status() {
@@ -430,12 +418,12 @@ class Supervisor {
   void on_signal(int number) {
     if (number == SIGCHLD) {
       // Modprobe's end is for the thread that has started it.
-      if (!is_working_on_host_) reap_orphans(qemu_pid_);
+      if (!host_.is_at_work()) reap_orphans(qemu_pid_);
       return;
     }
     log_.write(fmt::format("signal SIG{}", ::sigabbrev_np(number)));
     ++stop_requests_;
-    is_cancelled_ = true;
+    host_.cancel();
     if (!server_) {
       // No guest runs yet that could be asked; the launch fails at once by QEMU's end.
       if (qemu_pidfd_ >= 0) send_signal(qemu_pidfd_, SIGKILL);
@@ -497,9 +485,21 @@ class Supervisor {
   std::optional<VmFolder> folder_;  // from then on
   asio::signal_set signals_;
   VmState state_;
+  HostSide host_;
   StopOptions stop_defaults_;
   Session session_;
   std::unique_ptr<qmp::Client> retired_monitor_;  // commands that it failed may still resume
+  Hotplug hotplug_{{.executor = context_.get_executor(),
+                    .monitor = [this]() -> qmp::Client& { return *session_.monitor; },
+                    .state = state_,
+                    .save = [this] { save(); },
+                    .folder = [this]() -> VmFolder& { return folder(); },
+                    .host = host_,
+                    .log = [this](const std::string& line) { log_.write(line); }}};
+  Captures captures_{{.executor = context_.get_executor(),
+                      .monitor = [this]() -> qmp::Client& { return *session_.monitor; },
+                      .folder = [this]() -> VmFolder& { return folder(); },
+                      .log = [this](const std::string& line) { log_.write(line); }}};
   std::optional<qmp::Server> server_;
   std::optional<ConsoleServer> console_;
   asio::steady_timer monitor_closed_{context_};
@@ -510,37 +510,12 @@ class Supervisor {
   int qemu_pidfd_ = -1;    // borrowed
   int stop_requests_ = 0;  // by anyone
   int stop_signals_ = 0;
-  std::atomic<bool> is_cancelled_ = false;  // read by the thread that prepares the host
-  bool is_working_on_host_ = false;
   bool is_over_ = false;
   bool has_panicked_ = false;
   bool has_reconnected_ = false;
 };
 
 }  // namespace
-
-VmState initial_state(const Plan& plan, RunMode mode) {
-  const SupervisorExit on_exit = plan.config.power.on_supervisor_exit.value_or(
-      mode == RunMode::kDetached ? SupervisorExit::kKeep : SupervisorExit::kKill);
-  VmState state;
-  state.name = plan.config.name;
-  state.vmrig_version = VMRIG_VERSION;
-  state.detached = mode == RunMode::kDetached;
-  state.qemu_outlives_supervisor = on_exit == SupervisorExit::kKeep;
-  state.started_at = seconds_since_epoch();
-  state.stop_timeout_s = plan.config.power.stop_timeout_s;
-  state.qemu_path = plan.qemu;
-  state.qemu_version = version_text(plan.qemu_version);
-  state.accel = plan.accel == Accel::kKvm ? "kvm" : "tcg";
-  state.serial_sockets = serial_sockets(plan);
-  state.claim = plan.claim;
-  for (const HostStep& step : plan.host_steps) {
-    state.host_changes.push_back(
-        {.kind = std::string(action_kind(step.action)), .text = step.text, .undo = step.undo});
-  }
-  state.config = to_json(plan.config);
-  return state;
-}
 
 VmOutcome supervise(LaunchRequest request, SuperviseOptions options) {
   if (!options.wait_for_text.empty() && serial_sockets(request.plan).empty()) {

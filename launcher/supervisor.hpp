@@ -5,16 +5,13 @@
 #include <string>
 
 #include "hostcfg/base/error.hpp"
+#include "launcher/initial_state.hpp"
 #include "launcher/session.hpp"
 #include "launcher/vm_outcome.hpp"
 #include "launcher/vm_state.hpp"
 #include "qmp/deadline.hpp"
 
 namespace vmrig {
-
-// The state with which a VM is claimed: all that the plan says, nothing of the start yet.
-enum class RunMode { kForeground, kDetached };
-VmState initial_state(const Plan& plan, RunMode mode);
 
 struct SuperviseOptions {
   RunMode mode = RunMode::kForeground;

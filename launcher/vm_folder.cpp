@@ -33,12 +33,16 @@ void write_all(int fd, std::string_view content, const std::string& path) {
   }
 }
 
+// What the file holds from `offset` on at this moment, `limit` bytes of it at most.
 std::string read_up_to(int fd, off_t offset, std::size_t limit, const std::string& path) {
-  std::string content(limit, '\0');
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) throw system_error("read", path, errno);
+  const off_t there = std::max<off_t>(status.st_size - offset, 0);
+  std::string content(std::min(limit, static_cast<std::size_t>(there)), '\0');
   std::size_t used = 0;
-  while (used < limit) {
-    const ssize_t got =
-        ::pread(fd, content.data() + used, limit - used, offset + static_cast<off_t>(used));
+  while (used < content.size()) {
+    const ssize_t got = ::pread(fd, content.data() + used, content.size() - used,
+                                offset + static_cast<off_t>(used));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw system_error("read", path, errno);
     if (got == 0) break;

@@ -22,13 +22,17 @@ ProcessIdentity identity_from_json(const Json& json) {
 }
 
 Json to_json(const HostChange& change) {
-  return {{"kind", change.kind}, {"text", change.text}, {"undo", change.undo}};
+  return {{"kind", change.kind},
+          {"text", change.text},
+          {"undo", change.undo},
+          {"action", change.action}};
 }
 
 HostChange host_change_from_json(const Json& json) {
   return {.kind = json.at("kind").get<std::string>(),
           .text = json.at("text").get<std::string>(),
-          .undo = json.at("undo").get<std::string>()};
+          .undo = json.at("undo").get<std::string>(),
+          .action = json.value("action", Json())};
 }
 
 Json to_json(const VmThread& thread) {
@@ -45,6 +49,74 @@ VmThread thread_from_json(const Json& json) {
           .cpus = CpuSet::parse(json.at("cpus").get<std::string>())};
 }
 
+std::vector<std::string> texts_of(const std::vector<PciAddress>& addresses) {
+  std::vector<std::string> texts;
+  for (const PciAddress& address : addresses) texts.push_back(address.to_string());
+  return texts;
+}
+
+Json to_json(const PassedRecord& passed) {
+  return {{"id", passed.id},
+          {"address", passed.address.to_string()},
+          {"pf", passed.pf ? Json(passed.pf->to_string()) : Json(nullptr)},
+          {"vf", passed.vf_index},
+          {"with", texts_of(passed.with)}};
+}
+
+PassedRecord passed_from_json(const Json& json) {
+  PassedRecord passed{.id = json.at("id").get<std::string>(),
+                      .address = PciAddress::parse(json.at("address").get<std::string>()),
+                      .pf = {},
+                      .vf_index = json.at("vf").get<int>(),
+                      .with = {}};
+  if (!json.at("pf").is_null()) passed.pf = PciAddress::parse(json.at("pf").get<std::string>());
+  for (const Json& other : json.at("with")) {
+    passed.with.push_back(PciAddress::parse(other.get<std::string>()));
+  }
+  return passed;
+}
+
+Json to_json(const PlacementRecord& placement) {
+  Json vcpus = Json::array();
+  for (const CpuSet& cpus : placement.vcpus) vcpus.push_back(cpus.to_string());
+  return {{"vcpus", std::move(vcpus)},
+          {"emulator", placement.emulator.to_string()},
+          {"near", placement.near ? Json(*placement.near) : Json(nullptr)},
+          {"node", placement.node ? Json(*placement.node) : Json(nullptr)}};
+}
+
+PlacementRecord placement_from_json(const Json& json) {
+  PlacementRecord placement;
+  for (const Json& cpus : json.at("vcpus")) {
+    placement.vcpus.push_back(CpuSet::parse(cpus.get<std::string>()));
+  }
+  placement.emulator = CpuSet::parse(json.at("emulator").get<std::string>());
+  if (!json.at("near").is_null()) placement.near = json.at("near").get<int>();
+  if (!json.at("node").is_null()) placement.node = json.at("node").get<int>();
+  return placement;
+}
+
+Json to_json(const NicRecord& nic) {
+  return {{"id", nic.id},
+          {"interface", nic.host_end.interface},
+          {"queues", nic.host_end.queues},
+          {"vhost", nic.host_end.vhost},
+          {"text", nic.text}};
+}
+
+NicRecord nic_from_json(const Json& json) {
+  return {.id = json.at("id").get<std::string>(),
+          .host_end = {.interface = json.at("interface").get<std::string>(),
+                       .queues = json.at("queues").get<int>(),
+                       .vhost = json.at("vhost").get<bool>()},
+          .text = json.at("text").get<std::string>()};
+}
+
+NicForms nic_forms_from_json(const Json& json) {
+  return {.stream_netdev = json.at("stream_netdev").get<bool>(),
+          .reconnect_ms = json.at("reconnect_ms").get<bool>()};
+}
+
 RunState run_state_from_name(const std::string& name) {
   const auto found = std::find(kRunStateNames.begin(), kRunStateNames.end(), name);
   if (found == kRunStateNames.end()) {
@@ -59,11 +131,43 @@ std::string_view run_state_name(RunState state) {
   return kRunStateNames.at(static_cast<std::size_t>(state));
 }
 
+std::vector<HostChange> host_changes(const std::vector<HostStep>& steps) {
+  std::vector<HostChange> changes;
+  for (const HostStep& step : steps) {
+    changes.push_back({.kind = std::string(action_kind(step.action)),
+                       .text = step.text,
+                       .undo = step.undo,
+                       .action = to_json(step.action)});
+  }
+  return changes;
+}
+
+std::vector<PassedRecord> passed_records(const std::vector<PassedDevice>& devices,
+                                         const std::vector<TakenAlong>& along) {
+  std::vector<PassedRecord> records;
+  for (const PassedDevice& device : devices) {
+    PassedRecord record{.id = device.id,
+                        .address = device.address,
+                        .pf = device.pf,
+                        .vf_index = device.vf_index,
+                        .with = {}};
+    for (const TakenAlong& taken : along) {
+      if (taken.with == device.address) record.with.push_back(taken.device);
+    }
+    records.push_back(std::move(record));
+  }
+  return records;
+}
+
 Json to_json(const VmState& state) {
   Json threads = Json::array();
   for (const VmThread& thread : state.threads) threads.push_back(to_json(thread));
   Json changes = Json::array();
   for (const HostChange& change : state.host_changes) changes.push_back(to_json(change));
+  Json passed = Json::array();
+  for (const PassedRecord& device : state.passed) passed.push_back(to_json(device));
+  Json nics = Json::array();
+  for (const NicRecord& nic : state.nics) nics.push_back(to_json(nic));
   return {{"format", VmState::kFormat},
           {"name", state.name},
           {"vmrig_version", state.vmrig_version},
@@ -83,6 +187,15 @@ Json to_json(const VmState& state) {
           {"threads", std::move(threads)},
           {"serial_sockets", state.serial_sockets},
           {"claim", to_json(state.claim)},
+          {"placement", to_json(state.placement)},
+          {"passed", std::move(passed)},
+          {"nics", std::move(nics)},
+          {"nic_forms",
+           {{"stream_netdev", state.nic_forms.stream_netdev},
+            {"reconnect_ms", state.nic_forms.reconnect_ms}}},
+          {"usb_places", state.usb_places},
+          {"pending_unplugs", state.pending_unplugs},
+          {"foreign_devices", state.foreign_devices},
           {"host_changes", std::move(changes)},
           {"config", state.config}};
 }
@@ -112,7 +225,19 @@ VmState vm_state_from_json(const Json& json) {
     for (const Json& thread : json.at("threads")) state.threads.push_back(thread_from_json(thread));
     state.serial_sockets = json.at("serial_sockets").get<std::vector<std::string>>();
     state.claim = lease_from_json(json.at("claim"));
-    // Versions that changed nothing on the host have no such key.
+    // Versions before hotplug have none of these keys, those that changed nothing on the host no
+    // host_changes.
+    if (json.contains("placement")) state.placement = placement_from_json(json["placement"]);
+    for (const Json& device : json.value("passed", Json::array())) {
+      state.passed.push_back(passed_from_json(device));
+    }
+    for (const Json& nic : json.value("nics", Json::array())) {
+      state.nics.push_back(nic_from_json(nic));
+    }
+    if (json.contains("nic_forms")) state.nic_forms = nic_forms_from_json(json["nic_forms"]);
+    state.usb_places = json.value("usb_places", std::map<std::string, std::string>());
+    state.pending_unplugs = json.value("pending_unplugs", std::vector<std::string>());
+    state.foreign_devices = json.value("foreign_devices", std::vector<std::string>());
     for (const Json& change : json.value("host_changes", Json::array())) {
       state.host_changes.push_back(host_change_from_json(change));
     }

@@ -4,13 +4,18 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "devices/nic_description.hpp"
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/json.hpp"
+#include "hostcfg/base/pci_address.hpp"
+#include "launcher/host_step.hpp"
 #include "launcher/leases.hpp"
 #include "launcher/process.hpp"
 
@@ -21,8 +26,8 @@ enum class RunState { kStarting, kRunning, kPaused, kStopping, kEnded, kCrashed 
 std::string_view run_state_name(RunState state);  // "starting", "running", …
 
 struct VmThread {
-  std::string role;  // "vcpu", "emulator", "iothread"
-  std::string id;    // index of the vCPU, id of the iothread; empty for the emulator
+  std::string role;  // "vcpu", "emulator", "iothread", "vhost"
+  std::string id;  // index of the vCPU or vhost worker, id of the iothread; empty for the emulator
   pid_t tid = -1;
   CpuSet cpus;  // pinned to; empty: not pinned
 };
@@ -32,6 +37,36 @@ struct HostChange {
   std::string kind;  // "bind", "vf", …
   std::string text;
   std::string undo;
+  Json action;  // as in the journal; null in records of older versions
+};
+
+std::vector<HostChange> host_changes(const std::vector<HostStep>& steps);
+
+// A PCI function of the host that the VM has.
+struct PassedRecord {
+  std::string id;  // in the config
+  PciAddress address;
+  std::optional<PciAddress> pf;  // of a VF
+  int vf_index = -1;             // of a VF
+  std::vector<PciAddress> with;  // the rest of its IOMMU group, taken along
+};
+
+std::vector<PassedRecord> passed_records(const std::vector<PassedDevice>& devices,
+                                         const std::vector<TakenAlong>& along);
+
+// What stands behind a NIC.
+struct NicRecord {
+  std::string id;  // in the config
+  NicHostEnd host_end;
+  std::string text;  // "tap vm1-net0 on br0, 4 queues, vhost"
+};
+
+// Where threads that hotplug brings belong.
+struct PlacementRecord {
+  std::vector<CpuSet> vcpus;  // by index, to max_vcpus; an empty set is not pinned
+  CpuSet emulator;            // empty: not pinned
+  std::optional<int> near;    // NUMA node of the CPUs or the memory
+  std::optional<int> node;    // NUMA node that the memory is bound to
 };
 
 struct VmState {
@@ -55,6 +90,13 @@ struct VmState {
   std::vector<VmThread> threads;
   std::vector<std::string> serial_sockets;  // names in the VM's folder; the first is the console
   Lease claim;
+  PlacementRecord placement;
+  std::vector<PassedRecord> passed;
+  std::vector<NicRecord> nics;
+  NicForms nic_forms;                             // that this QEMU takes
+  std::map<std::string, std::string> usb_places;  // of the host's USB devices, by id
+  std::vector<std::string> pending_unplugs;       // ids that the guest has not given free yet
+  std::vector<std::string> foreign_devices;       // ids of devices that a QMP client has added
   std::vector<HostChange> host_changes;  // in order; the journal says what has been done of them
   Json config = Json::object();          // with all defaults filled in
 };

@@ -73,8 +73,9 @@ class Reader {
     if (!value.is_array()) bad(where, "is no array");
     Strings strings;
     for (const Json& each : value) {
-      if (!strings.insert(text_of(each, where)).second) bad(where, "names something twice");
+      strings.insert(strings.end(), text_of(each, where));  // they are in order mostly
     }
+    if (strings.size() != value.size()) bad(where, "names something twice");
     return strings;
   }
 
@@ -206,6 +207,7 @@ Json QemuCaps::to_json() const {
               {"object_add_props", object_add_props},
               {"action_option", action_option},
               {"sandbox_option", sandbox_option},
+              {"chardev_reconnect_ms", chardev_reconnect_ms},
               {"realtime_mlock", realtime_mlock},
               {"overcommit_mem_lock", mem_lock},
               {"run_with", run_with}};
@@ -247,6 +249,7 @@ QemuCaps QemuCaps::from_json(const Json& json) {
   caps.object_add_props = in.boolean("object_add_props");
   caps.action_option = in.boolean("action_option");
   caps.sandbox_option = in.boolean("sandbox_option");
+  caps.chardev_reconnect_ms = in.boolean("chardev_reconnect_ms");
   caps.realtime_mlock = in.boolean("realtime_mlock");
   const std::string mem_lock = in.text("overcommit_mem_lock");
   bool known = false;

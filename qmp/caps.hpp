@@ -14,7 +14,7 @@
 namespace qmp {
 
 /// Version of QemuCaps' JSON form; a cache of another format is to be probed anew.
-inline constexpr int kCapsFormat = 1;
+inline constexpr int kCapsFormat = 2;
 
 /// Thrown by QemuCaps::from_json for a text that is no valid QemuCaps; names the member.
 class CapsError : public std::runtime_error {
@@ -68,13 +68,14 @@ struct QemuCaps {
   std::map<std::string, std::set<std::string>> device_properties;   ///< of probed_devices()
   std::map<std::string, std::set<std::string>> machine_properties;  ///< by alias: q35, pc
 
-  bool json_cli_object = false;   ///< -object takes JSON
-  bool json_cli_device = false;   ///< -device takes JSON
-  bool json_cli_netdev = false;   ///< -netdev takes JSON
-  bool object_add_props = false;  ///< object-add takes the properties inside "props" too (5.2)
-  bool action_option = false;     ///< -action
-  bool sandbox_option = false;    ///< -sandbox (seccomp compiled in)
-  bool realtime_mlock = false;    ///< -realtime mlock= (removed in 6.0)
+  bool json_cli_object = false;       ///< -object takes JSON
+  bool json_cli_device = false;       ///< -device takes JSON
+  bool json_cli_netdev = false;       ///< -netdev takes JSON
+  bool object_add_props = false;      ///< object-add takes the properties inside "props" too (5.2)
+  bool action_option = false;         ///< -action
+  bool sandbox_option = false;        ///< -sandbox (seccomp compiled in)
+  bool chardev_reconnect_ms = false;  ///< a socket chardev has reconnect-ms (9.2), else reconnect
+  bool realtime_mlock = false;        ///< -realtime mlock= (removed in 6.0)
   MemLockForm overcommit_mem_lock = MemLockForm::none;
   std::set<std::string> run_with;  ///< parameters of -run-with: async-teardown, chroot, user
 

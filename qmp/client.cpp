@@ -7,6 +7,7 @@
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <limits>
 #include <random>
 #include <stdexcept>
 #include <utility>
@@ -94,6 +95,17 @@ class Call {
   AsioHandler handler_;
 };
 
+/// Json's own conversion takes any number, and is undefined for one that does not fit.
+int version_part(const Json& version, const char* key) {
+  const Json& value = version.at(key);
+  const std::int64_t number = value.is_number_integer() ? value.get<std::int64_t>() : -1;
+  if (number < 0 || number > std::numeric_limits<int>::max()) {
+    throw Error(ErrorKind::protocol,
+                std::string("malformed QMP greeting: ") + key + " is no version number");
+  }
+  return static_cast<int>(number);
+}
+
 }  // namespace
 
 bool Greeting::offers(std::string_view capability) const {
@@ -105,9 +117,9 @@ Greeting Greeting::from_json(const Json& qmp) {
     Greeting greeting;
     greeting.version = qmp.at("version");
     const Json& number = greeting.version.at("qemu");
-    greeting.major = number.at("major").get<int>();
-    greeting.minor = number.at("minor").get<int>();
-    greeting.micro = number.at("micro").get<int>();
+    greeting.major = version_part(number, "major");
+    greeting.minor = version_part(number, "minor");
+    greeting.micro = version_part(number, "micro");
     greeting.package = greeting.version.at("package").get<std::string>();
     for (const Json& each : qmp.at("capabilities")) {
       greeting.capabilities.push_back(each.get<std::string>());

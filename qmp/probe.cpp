@@ -51,6 +51,8 @@ void read_schema(QemuCaps& caps, Json reply) {
   // JSON came in one series with the stream backend (7.2).
   caps.json_cli_object = !caps.object_types.empty();
   caps.json_cli_device = schema.has_feature("device_add", "json-cli-hotplug");
+  caps.chardev_reconnect_ms =
+      schema.has_path("chardev-add", {"backend", "+socket", "data", "reconnect-ms"});
   caps.json_cli_netdev = caps.netdev_backends.contains("stream");
 }
 

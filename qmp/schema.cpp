@@ -61,6 +61,30 @@ const Json* Schema::type_named(const Json& name) const {
   return found == by_name_.end() ? nullptr : found->second;
 }
 
+/// What a step may go into: arrays and alternatives are passed through. The bound is against a
+/// malicious circle.
+const Json* Schema::inner(const Json* type) const {
+  for (int i = 0; i < 8 && type != nullptr; ++i) {
+    const std::string& meta_type = *text_of(*type, "meta-type");
+    if (meta_type == "array") {
+      type = type->contains("element-type") ? type_named(type->at("element-type")) : nullptr;
+    } else if (meta_type == "alternate") {
+      const Json* object = nullptr;
+      const auto members = type->find("members");
+      if (members == type->end() || !members->is_array()) return nullptr;
+      for (const Json& each : *members) {
+        if (!each.is_object() || !each.contains("type")) continue;
+        const Json* choice = type_named(each.at("type"));
+        if (choice != nullptr && *text_of(*choice, "meta-type") == "object") object = choice;
+      }
+      type = object;
+    } else {
+      break;
+    }
+  }
+  return type;
+}
+
 const Json* Schema::argument_type(std::string_view command) const {
   const Json* entry = find(command, "command");
   if (entry == nullptr) entry = find(command, "event");
@@ -68,14 +92,12 @@ const Json* Schema::argument_type(std::string_view command) const {
   return type_named(entry->at("arg-type"));
 }
 
-const Json* Schema::walk(std::string_view command, Path path, const Json** last_member) const {
+const Json* Schema::walk(std::string_view command, const Path& path,
+                         const Json** last_member) const {
   if (last_member != nullptr) *last_member = nullptr;
   const Json* type = argument_type(command);
   for (const std::string_view step : path) {
-    // Arrays are passed through; the bound is against a malicious circle.
-    for (int i = 0; i < 8 && type != nullptr && *text_of(*type, "meta-type") == "array"; ++i) {
-      type = type->contains("element-type") ? type_named(type->at("element-type")) : nullptr;
-    }
+    type = inner(type);
     if (type == nullptr) return nullptr;
     const bool variant = step.starts_with('+');
     const Json* next = variant ? element(*type, "variants", "case", step.substr(1))
@@ -103,18 +125,18 @@ bool Schema::command_arg_has_member(std::string_view command, std::string_view m
   return type != nullptr && element(*type, "members", "name", member) != nullptr;
 }
 
-bool Schema::has_path(std::string_view command, Path path) const {
+bool Schema::has_path(std::string_view command, const Path& path) const {
   return walk(command, path, nullptr) != nullptr;
 }
 
-bool Schema::member_has_feature(std::string_view command, Path path,
+bool Schema::member_has_feature(std::string_view command, const Path& path,
                                 std::string_view feature) const {
   const Json* member = nullptr;
   walk(command, path, &member);
   return member != nullptr && lists_feature(*member, feature);
 }
 
-std::set<std::string> Schema::enum_values(std::string_view command, Path path) const {
+std::set<std::string> Schema::enum_values(std::string_view command, const Path& path) const {
   std::set<std::string> values;
   const Json* type = walk(command, path, nullptr);
   if (type == nullptr || *text_of(*type, "meta-type") != "enum") return values;
@@ -132,7 +154,28 @@ std::set<std::string> Schema::enum_values(std::string_view command, Path path) c
   return values;
 }
 
-bool Schema::has_enum_value(std::string_view command, Path path, std::string_view value) const {
+std::set<std::string> Schema::member_names(std::string_view command, const Path& path) const {
+  std::set<std::string> names;
+  const Json* type = inner(walk(command, path, nullptr));
+  if (type == nullptr) return names;
+  const auto members = type->find("members");
+  if (members == type->end() || !members->is_array()) return names;
+  if (*text_of(*type, "meta-type") != "object") return names;
+  for (const Json& each : *members) {
+    if (!each.is_object()) continue;
+    if (const std::string* name = text_of(each, "name")) names.insert(*name);
+  }
+  return names;
+}
+
+std::string Schema::tag(std::string_view command, const Path& path) const {
+  const Json* type = inner(walk(command, path, nullptr));
+  const std::string* name = type == nullptr ? nullptr : text_of(*type, "tag");
+  return name == nullptr ? std::string() : *name;
+}
+
+bool Schema::has_enum_value(std::string_view command, const Path& path,
+                            std::string_view value) const {
   return enum_values(command, path).contains(std::string(value));
 }
 

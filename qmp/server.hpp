@@ -34,6 +34,10 @@ struct ServerOptions {
   std::size_t max_clients = 128;
   /// Uids besides this process's own and root that may connect.
   std::vector<uid_t> allowed_uids;
+  /// Clients' commands to be told of once QEMU has carried them out ("device_add"), and whom to
+  /// tell, from the executor.
+  std::vector<std::string> watched_commands;
+  std::function<void(const std::string& command)> on_watched;
   /// Told of dropped and refused clients; may be empty.
   std::function<void(const std::string& message)> log;
 };

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "qmp/framing.hpp"
+
 namespace qmp::detail {
 namespace {
 
@@ -18,6 +20,14 @@ std::string line(std::string_view key, std::string_view body, std::string_view i
   }
   text += "}\r\n";
   return text;
+}
+
+/// An id as it came: numbers past what a parser holds, and the order of members, stay.
+std::string id_text(std::string_view message, const Json& id) {
+  const std::string_view text = open_envelope(message).id;
+  // Empty where the key is written with escapes; and a reply has to stay on one line.
+  const bool usable = !text.empty() && text.find_first_of("\r\n") == std::string_view::npos;
+  return usable ? std::string(text) : id.dump();
 }
 
 }  // namespace
@@ -40,7 +50,7 @@ ClientRequest parse_request(std::string_view message, OobState oob) {
     request.fault = "QMP input must be a JSON object";
     return request;
   }
-  if (const auto id = json.find("id"); id != json.end()) request.id = id->dump();
+  if (const auto id = json.find("id"); id != json.end()) request.id = id_text(message, *id);
   const auto fault = [&](std::string text) {
     if (request.fault.empty()) request.fault = std::move(text);
   };

@@ -212,8 +212,16 @@ void Server::Session::forward(const ClientRequest& request, SlotNumber slot) {
     fds_.clear();
     for (const Fd& fd : sent) numbers.push_back(fd.get());
   }
-  auto reply_to = [weak = weak_from_this(), slot, id = request.id,
-                   list_own](const RawReply& reply) {
+  const auto& watched = core_->options_.watched_commands;
+  const bool is_watched =
+      std::find(watched.begin(), watched.end(), request.command) != watched.end();
+  auto reply_to = [weak = weak_from_this(), slot, id = request.id, list_own,
+                   core = std::weak_ptr<Core>(core_),
+                   told = is_watched ? request.command : std::string()](const RawReply& reply) {
+    const auto server = told.empty() ? nullptr : core.lock();
+    if (server && reply.kind == RawReply::Kind::returned && server->options_.on_watched) {
+      server->options_.on_watched(told);
+    }
     const auto self = weak.lock();
     if (self && self->open_) self->complete(slot, self->upstream_line(reply, id, list_own));
   };

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +21,13 @@ class SyncClient {
   /// Takes ownership of a connected AF_UNIX stream socket.
   explicit SyncClient(int connected_fd, ClientOptions options = {});
 
+  /// Connects anew to where connect() or connect_guest_agent() did, with handshake or
+  /// synchronisation, after the other end (or this one) has closed. For ends that take one client
+  /// after another: a listening monitor, a Server, the guest agent. Events kept so far stay; those
+  /// of the time between are lost, and client() is another one. Throws Error: closed (also for a
+  /// client that was made from an fd), timeout, protocol.
+  void reconnect(Deadline deadline);
+
   SyncClient(SyncClient&&) noexcept;
   SyncClient& operator=(SyncClient&&) noexcept;
   ~SyncClient();
@@ -31,6 +39,11 @@ class SyncClient {
   /// The oldest kept event that matches, else the next one to arrive. Events that don't match
   /// stay kept.
   Event wait_event(const EventMatch& match, Deadline deadline);
+
+  /// Runs the event loop until `done` holds (asked before and after each of its steps), for
+  /// programs that put objects of their own on client().get_executor(). Blocks for ever when
+  /// nothing makes it hold.
+  void run_until(const std::function<bool()>& done);
 
   bool is_open() const noexcept;
   /// The core, for use with the executor's own coroutines.

@@ -27,9 +27,11 @@ blocks sh >"$work/commands.sh"
 [ "$(wc -l <"$work/commands.sh")" -gt 10 ] || die "README.md has lost its sh blocks"
 cd "$work"
 bash -euxo pipefail commands.sh
-# What the README shows of the plan is what vmrig prints.
-vmrig plan examples/nfv.json --facts tests/data/facts/two-socket-72cpu.json >"$work/plan.txt"
+# What the README shows of the plans is what vmrig prints.
 blocks "" >"$work/shown.txt"
-while IFS= read -r line; do
-  grep -qxF -- "$line" "$work/shown.txt" || die "README.md does not show this line of the plan: $line"
-done <"$work/plan.txt"
+for example in nfv network; do
+  vmrig plan examples/$example.json --facts tests/data/facts/two-socket-72cpu.json >"$work/plan.txt"
+  while IFS= read -r line; do
+    grep -qxF -- "$line" "$work/shown.txt" || die "README.md does not show this line of the plan: $line"
+  done <"$work/plan.txt"
+done

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Builds and tests everything: packages, Release and sanitizer builds, guest, unit, golden and
 # integration tests, format, clang-tidy, the quickstart, the bench's smoke run.
-#   tests/run.sh [--full]      --full: all cases of the lab on both kernels, not a sample
+#   tests/run.sh [--full]      --full: all cases of the lab on both kernels, not a sample; ten million
+#                              inputs for each fuzzer; QEMU 5.2 and 11.1, too
 # From any folder, as often as one likes. A stage's output is kept in build/logs/, and shown
 # when it fails. Ends with "N passed, N failed, N skipped", exit 1 when any failed.
 set -uo pipefail
@@ -134,12 +135,27 @@ suite() {
 
 build_preset() { cmake --preset "$1" && cmake --build --preset "$1"; }
 
-# An emulated machine can stall while it boots (lost timer interrupts under TCG, on a loaded host);
-# what a case finds wrong is found twice.
+# One kernel, and the cases that find the most, in about four minutes: the lab itself, a VM with a VF
+# from start to stop, VMs that share VFs, deaths at a sample of the steps, settings of VFs. Twice,
+# because an emulated machine can stall on a loaded host; what a case finds wrong is found twice.
 lab_sample() {
-  tests/lab/run.sh --kernel 6.1 01 02 && return
+  local cases=(01 02 10 11 16 18 19 20 21 22)
+  tests/lab/run.sh --kernel 6.1 "${cases[@]}" && return
   echo "once more, in case the machine itself stalled:"
-  tests/lab/run.sh --kernel 6.1 01 02
+  tests/lab/run.sh --kernel 6.1 "${cases[@]}"
+}
+
+# 100,000 inputs under the sanitizers, the same ones every time; --full has 10 million new ones.
+fuzz_sample() {
+  local target count
+  while read -r target count; do
+    timeout 400 "build/asan/tests/fuzz/fuzz_$target" "tests/fuzz/corpus/$target" "$count" || return 1
+  done <<'COUNTS'
+qmp_framing 45000
+qmp_server_messages 25000
+qmp_client_messages 10000
+config 20000
+COUNTS
 }
 
 check_format() {
@@ -191,12 +207,24 @@ else
   skip qemu10 "QEMU 10.0 could not be fetched: $(tail -n 1 build/logs/qemu10.log)"
 fi
 
+if [ $full = yes ]; then
+  for version in 5.2 11.1; do
+    if tests/lib/qemu_suite.sh $version >"build/logs/qemu${version//./}.log" 2>&1; then
+      passed=$((passed + 1))
+      export "VMRIG_QEMU${version//./}=$repo/build/qemu${version//./}/qemu-system-x86_64"
+    else
+      skip "qemu${version//./}" "QEMU $version could not be fetched: $(tail -n 1 "build/logs/qemu${version//./}.log")"
+    fi
+  done
+fi
+
 for program in unit_tests golden_tests integration_tests; do suite release $program 10; done
 
 if stage build-asan 30 build_preset asan; then
   export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:strict_string_checks=1:detect_stack_use_after_return=1
   export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-  for program in unit_tests golden_tests integration_tests; do suite asan $program 15; done
+  for program in unit_tests golden_tests integration_tests; do suite asan $program 20; done
+  stage fuzz-sample 10 fuzz_sample
   unset ASAN_OPTIONS UBSAN_OPTIONS
 fi
 
@@ -206,9 +234,16 @@ if [ $full = yes ]; then stage tidy 60 tests/tidy.sh --full; else stage tidy 25 
 export VMRIG=$repo/build/release/launcher/vmrig
 stage quickstart 5 examples/quickstart.sh
 stage bench-smoke 5 tests/bench/launch.py --smoke
+stage bench-qmp-smoke 5 tests/bench/qmp.py --smoke
+stage bench-hotplug-smoke 5 tests/bench/hotplug.py --smoke
+stage bench-network-smoke 5 tests/bench/network.py --smoke
+stage install 10 tests/install.sh
 stage readme 5 tests/readme.sh
 if [ $full = yes ]; then
-  stage lab 40 tests/lab/run.sh
+  # The sanitizers see more; without them the ten millions are done in the same time.
+  stage fuzz 60 tests/fuzz/run.sh 1000000
+  stage fuzz-plain 90 tests/fuzz/run.sh --plain 10000000
+  stage lab 90 tests/lab/run.sh --full
 else
   stage lab-sample 10 lab_sample
 fi

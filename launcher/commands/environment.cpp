@@ -39,6 +39,18 @@ std::string cache_folder() {
                               environment_value("HOME"));
 }
 
+std::string qmp_history_file() {
+  std::string base = environment_value("XDG_STATE_HOME");
+  if (!base.starts_with('/')) {
+    base = environment_value("HOME");
+    if (!base.starts_with('/')) return {};
+    base += "/.local/state";
+  }
+  std::error_code error;
+  std::filesystem::create_directories(base + "/vmrig", error);
+  return error ? std::string() : base + "/vmrig/qmp-history";
+}
+
 std::string absolute_path(const std::string& path) {
   if (path.starts_with('/')) return path;
   std::error_code error;

@@ -20,6 +20,10 @@ std::string state_folder(const Context& context);
 // empty for nowhere.
 std::string cache_folder();
 
+// Where typed QMP commands are remembered: $XDG_STATE_HOME or ~/.local/state; made when it is not
+// there. Empty for nowhere.
+std::string qmp_history_file();
+
 // `path` made absolute by the working folder; nothing is resolved.
 std::string absolute_path(const std::string& path);
 

@@ -1,12 +1,8 @@
 #include "launcher/commands/prepare.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <nlohmann/json.hpp>
 
 #include "hostcfg/base/json_document.hpp"
@@ -14,53 +10,16 @@
 #include "launcher/caps_cache.hpp"
 #include "launcher/cli/report.hpp"
 #include "launcher/commands/environment.hpp"
+#include "launcher/commands/read_input.hpp"
 #include "launcher/config/load_config.hpp"
 #include "launcher/host_work.hpp"
+#include "launcher/initial_state.hpp"
+#include "launcher/net_shares.hpp"
 #include "launcher/state_dir.hpp"
+#include "launcher/vf_shares.hpp"
 
 namespace vmrig {
 namespace {
-
-Error read_error(const char* what, const std::string& path, int error_number) {
-  return Error({.status = ExitStatus::kUsage,
-                .operation = std::string("read ") + what,
-                .object = path,
-                .cause = system_error({}, {}, error_number).parts().cause,
-                .mend = {}});
-}
-
-Fd open_input(const char* what, const std::string& path) {
-  if (path == "-") return Fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
-  // A pipe is welcome (a shell's process substitution), and so may block.
-  Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
-  if (!file) throw read_error(what, path, errno);
-  return file;
-}
-
-// At most one byte more than `limit`, so that the caller can tell that there is too much.
-std::string read_input(const char* what, const std::string& path, std::size_t limit) {
-  const Fd file = open_input(what, path);
-  std::string text;
-  constexpr std::size_t kStep = 16384;
-  while (text.size() <= limit) {
-    const std::size_t used = text.size();
-    const std::size_t room = std::min(kStep, limit + 1 - used);
-    text.resize(used + room);
-    const ssize_t got = ::read(file.get(), text.data() + used, room);
-    const int error_number = errno;
-    text.resize(used + static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
-    if (got == 0) return text;
-    if (got < 0 && error_number != EINTR) throw read_error(what, path, error_number);
-  }
-  return text;
-}
-
-std::string folder_of(const std::string& path) {
-  if (path == "-") return absolute_path(".");
-  const std::string absolute = absolute_path(path);
-  const std::size_t slash = absolute.rfind('/');
-  return slash == 0 ? "/" : absolute.substr(0, slash);
-}
 
 std::string recorded_text(const char* what, const std::string& path, const char* mend) {
   constexpr std::size_t kLimit = std::size_t{64} << 20;  // 72 CPUs make 30 kB of facts
@@ -133,8 +92,11 @@ PreparedPlan plan_with(const Qemu& qemu, const PlanSources& sources, const VmCon
     FactsRequest request;
     request.paths = paths_of(config);
     // Reading them takes most of the time.
-    request.devices =
-        wants_pci_devices(config) ? FactsRequest::Devices::kRead : FactsRequest::Devices::kSkip;
+    request.devices = wants_pci_devices(config) || wants_net_devices(config)
+                          ? FactsRequest::Devices::kRead
+                          : FactsRequest::Devices::kSkip;
+    request.usb =
+        wants_usb_devices(config) ? FactsRequest::Devices::kRead : FactsRequest::Devices::kSkip;
     facts = read_host_facts(request, *topology);
   }
   const PlanInput input{.config = config,
@@ -176,7 +138,7 @@ VmConfig read_config(const PlanSources& sources) {
   ConfigSource source;
   source.text = read_input("config", sources.config_path, JsonDocument::kMaxBytes);
   source.file = is_input ? "standard input" : sources.config_path;
-  source.folder = folder_of(sources.config_path);
+  source.folder = input_folder(sources.config_path);
   source.environment = whole_environment();
   source.settings = sources.settings;
   return load_config(source);
@@ -209,10 +171,15 @@ LaunchRequest claim_vm(const Context& context, const PlanSources& sources, RunMo
     return vm.name == config.name && vm.living();
   });
   if (!runs_already) prepared.plan.require_good();
-  VmFolder folder = root.claim(lock, initial_state(prepared.plan, mode));
+  VmState state = initial_state(prepared.plan, mode);
+  VmFolder folder = root.claim(lock, state);
+  LinuxHost host;
+  claim_vf_shares(host, prepared.plan, folder, lock);
+  claim_net_shares(host, prepared.plan, folder, lock);
   if (!pins_threads(prepared.plan)) prepared.topology.reset();
   return {.plan = std::move(prepared.plan),
           .folder = std::move(folder),
+          .state = std::move(state),
           .topology = std::move(prepared.topology)};
 }
 

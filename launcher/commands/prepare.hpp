@@ -9,9 +9,9 @@
 #include "hostcfg/topology.hpp"
 #include "launcher/cli/command_line.hpp"
 #include "launcher/config/vm_config.hpp"
+#include "launcher/initial_state.hpp"
 #include "launcher/plan.hpp"
 #include "launcher/session.hpp"
-#include "launcher/supervisor.hpp"
 
 namespace vmrig {
 

@@ -1,14 +1,16 @@
-// vmrig qmp: one command.
-#include <fmt/format.h>
+// vmrig qmp: one command, a script of them, or a terminal.
+#include <unistd.h>
 
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 
-#include "hostcfg/base/json_document.hpp"
 #include "launcher/cli/output.hpp"
+#include "launcher/cli/qmp_line.hpp"
 #include "launcher/commands/commands.hpp"
+#include "launcher/commands/qmp_session.hpp"
 #include "launcher/commands/seconds.hpp"
 #include "launcher/commands/vm_connection.hpp"
 
@@ -17,31 +19,43 @@ namespace {
 
 struct QmpOptions {
   std::string name;
-  std::string command;
+  std::optional<std::string> command;
   std::optional<std::string> arguments;
   std::optional<double> timeout_s;
+  bool keep_going = false;
+  bool json = false;
 };
 
 constexpr double kDefaultTimeoutS = 60;
 
-Json parse_arguments(const std::string& text) {
-  std::vector<Diagnostic> faults;
-  JsonDocument document = JsonDocument::parse(text, "JSON argument", faults);
-  if (!faults.empty()) throw DiagnosticsError(std::move(faults));
-  if (document.root().is_object()) return std::move(document.root());
-  throw Error({.status = ExitStatus::kUsage,
-               .operation = "read QMP arguments",
-               .object = text,
-               .cause = "they have to be a JSON object",
-               .mend = R"(vmrig qmp NAME COMMAND '{"key": "value"}')"});
+ExitStatus run_one(const QmpOptions& options, const Context& context,
+                   std::chrono::milliseconds timeout) {
+  Json arguments = options.arguments ? read_qmp_arguments(*options.arguments) : Json::object();
+  VmConnection vm = VmConnection::open(context, options.name);
+  const Json value = vm.execute(*options.command, std::move(arguments), qmp::deadline_in(timeout));
+  if (options.json) {
+    write_out(value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+  } else {
+    write_json(value);
+  }
+  return ExitStatus::kDone;
 }
 
 ExitStatus run_qmp(const QmpOptions& options, const Context& context) {
-  Json arguments = options.arguments ? parse_arguments(*options.arguments) : Json::object();
   const auto timeout = to_milliseconds(options.timeout_s.value_or(kDefaultTimeoutS));
-  VmConnection vm = VmConnection::open(context, options.name);
-  write_json(vm.execute(options.command, std::move(arguments), qmp::deadline_in(timeout)));
-  return ExitStatus::kDone;
+  if (options.command) return run_one(options, context, timeout);
+  using Form = QmpSessionOptions::Form;
+  using OnError = QmpSessionOptions::OnError;
+  const QmpSessionOptions session{.name = options.name,
+                                  .timeout = timeout,
+                                  .form = options.json ? Form::kJson : Form::kPeople,
+                                  .on_error = options.keep_going ? OnError::kGoOn : OnError::kStop};
+  qmp::ClientOptions client;
+  client.oob = qmp::OobUse::when_offered;  // a script may send exec-oob
+  VmConnection vm = VmConnection::open(context, options.name, client);
+  const bool is_typed = ::isatty(STDIN_FILENO) == 1 && stdout_is_terminal();
+  return is_typed ? run_qmp_terminal(std::move(vm), session)
+                  : run_qmp_script(std::move(vm), session);
 }
 
 }  // namespace
@@ -49,9 +63,14 @@ ExitStatus run_qmp(const QmpOptions& options, const Context& context) {
 RunCommand define_qmp(CommandLine& line) {
   auto options = std::make_shared<QmpOptions>();
   line.positional("NAME", "The VM", options->name);
-  line.positional("COMMAND", "A QMP command, as query-status", options->command);
+  line.positional("COMMAND",
+                  "A QMP command, as query-status. Without one: commands from standard "
+                  "input, one a line, and whole replies, one a line; or typed at a terminal",
+                  options->command);
   line.positional("JSON", "Its arguments, a JSON object", options->arguments);
-  line.seconds("--timeout", "Longest wait for the reply (60)", options->timeout_s);
+  line.flag("--keep-going", "Go on with a script after a command that fails", options->keep_going);
+  line.flag("--json", "JSON on one line each, events at a terminal too", options->json);
+  line.seconds("--timeout", "Longest wait for a reply (60)", options->timeout_s);
   return [options](const Context& context) { return run_qmp(*options, context); };
 }
 

@@ -1,6 +1,7 @@
 // vmrig status: one VM in full.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,7 @@
 #include "launcher/commands/commands.hpp"
 #include "launcher/commands/vm_connection.hpp"
 #include "launcher/commands/vm_summary.hpp"
+#include "launcher/vhost_threads.hpp"
 
 namespace vmrig {
 namespace {
@@ -24,15 +26,23 @@ struct LiveThread {
   std::optional<CpuSet> allowed;  // none: the thread is gone
 };
 
+// A thread of this very QEMU, or one that the kernel runs for it: a tid may be another's by now.
+bool is_its_own(const VmThread& thread, pid_t qemu) {
+  if (thread.role != "vhost") {
+    const auto tasks = FolderReader::open(fmt::format("/proc/{}/task", qemu));
+    return tasks && tasks->exists(fmt::format("{}", thread.tid).c_str());
+  }
+  const std::vector<VmThread> workers = vhost_threads(qemu, CpuSet());
+  return std::any_of(workers.begin(), workers.end(),
+                     [&thread](const VmThread& worker) { return worker.tid == thread.tid; });
+}
+
 std::vector<LiveThread> read_threads(const VmEntry& entry) {
   std::vector<LiveThread> threads;
   if (!entry.state) return threads;
-  const auto tasks = FolderReader::open(fmt::format("/proc/{}/task", entry.state->qemu.pid));
   for (const VmThread& thread : entry.state->threads) {
     LiveThread live{.recorded = thread, .allowed = std::nullopt};
-    // Only a thread of this very QEMU: a tid may be another's by now.
-    const std::string tid = fmt::format("{}", thread.tid);
-    if (entry.qemu_alive && tasks && tasks->exists(tid.c_str())) {
+    if (entry.qemu_alive && is_its_own(thread, entry.state->qemu.pid)) {
       try {
         live.allowed = thread_affinity(thread.tid);
       } catch (const Error&) {
@@ -45,7 +55,7 @@ std::vector<LiveThread> read_threads(const VmEntry& entry) {
 }
 
 // What the supervisor says, which is newer than the record; null when there is none.
-Json ask_supervisor(const Context& context, const VmEntry& entry) {
+Json ask_for_status(const Context& context, const VmEntry& entry) {
   if (!entry.supervisor_alive || entry.condition == VmCondition::kStarting) return nullptr;
   VmConnection vm = VmConnection::open(context, entry.name);
   if (vm.far() != VmConnection::Far::kSupervisor) return nullptr;
@@ -94,6 +104,17 @@ Json status_json(const VmEntry& entry, const VmFolder& folder, const Json& live)
       changes.push_back({{"kind", change.kind}, {"text", change.text}, {"undo", change.undo}});
     }
     out["host_changes"] = std::move(changes);
+    Json nics = Json::array();
+    for (const NicRecord& nic : entry.state->nics) {
+      nics.push_back({{"id", nic.id},
+                      {"interface", nic.host_end.interface},
+                      {"queues", nic.host_end.queues},
+                      {"vhost", nic.host_end.vhost},
+                      {"text", nic.text}});
+    }
+    out["nics"] = std::move(nics);
+    out["pending_unplugs"] = entry.state->pending_unplugs;
+    out["foreign_devices"] = entry.state->foreign_devices;
     out["vmrig_version"] = entry.state->vmrig_version;
   }
   if (!entry.problem.empty()) out["problem"] = entry.problem;
@@ -101,22 +122,26 @@ Json status_json(const VmEntry& entry, const VmFolder& folder, const Json& live)
 }
 
 // Ids and what stands behind them, of the config's lists of devices.
-std::vector<std::vector<std::string>> device_rows(const Json& config) {
+std::vector<std::vector<std::string>> device_rows(const Json& config,
+                                                  const std::vector<NicRecord>& nics) {
   struct List {
-    const char* key;
+    const char* place;  // a JSON pointer
     const char* kind;
     std::vector<const char*> details;
   };
-  static const std::vector<List> kLists = {{"disks", "disk", {"path", "format"}},
-                                           {"nics", "nic", {"type", "mac"}},
-                                           {"vfio", "vfio", {"host"}},
-                                           {"serial", "serial", {"type"}},
-                                           {"iothreads", "iothread", {"pin"}}};
+  static const std::vector<List> kLists = {{"/disks", "disk", {"path", "format"}},
+                                           {"/nics", "nic", {"mac"}},
+                                           {"/vfio", "vfio", {"host"}},
+                                           {"/usb", "usb", {"type", "path"}},
+                                           {"/memory/devices", "memory", {"kind", "size"}},
+                                           {"/rngs", "rng", {}},
+                                           {"/serial", "serial", {"type"}},
+                                           {"/iothreads", "iothread", {"pin"}}};
   std::vector<std::vector<std::string>> rows;
   for (const List& list : kLists) {
-    const auto found = config.find(list.key);
-    if (found == config.end() || !found->is_array()) continue;
-    for (const Json& device : *found) {
+    const Json::json_pointer place(list.place);
+    if (!config.contains(place) || !config.at(place).is_array()) continue;
+    for (const Json& device : config.at(place)) {
       if (!device.is_object()) continue;
       std::string details;
       for (const char* key : list.details) {
@@ -125,8 +150,11 @@ std::vector<std::vector<std::string>> device_rows(const Json& config) {
         if (!details.empty()) details += ' ';
         details += printable(value->get<std::string>());
       }
-      rows.push_back({fmt::format("  {}", list.kind),
-                      printable(device.value("id", std::string("?"))), details});
+      const std::string id = device.value("id", std::string("?"));
+      for (const NicRecord& nic : nics) {
+        if (nic.id == id) details += ", " + printable(nic.text);
+      }
+      rows.push_back({fmt::format("  {}", list.kind), printable(id), details});
     }
   }
   return rows;
@@ -184,15 +212,21 @@ std::string status_text(const VmEntry& entry, const VmFolder& folder) {
     text += table(changes);
   }
   if (entry.state && entry.state->config.is_object()) {
-    const auto devices = device_rows(entry.state->config);
+    const auto devices = device_rows(entry.state->config, entry.state->nics);
     if (!devices.empty()) text += "DEVICES\n" + table(devices);
+    for (const std::string& id : entry.state->foreign_devices) {
+      text += fmt::format("  {} (by QMP, not in the config)\n", printable(id));
+    }
+    for (const std::string& id : entry.state->pending_unplugs) {
+      text += fmt::format("  {} is to go, and waits for the guest\n", printable(id));
+    }
   }
   return text;
 }
 
 ExitStatus status(const std::string& name, bool json, const Context& context) {
   const StateRoot root = open_root_for(context, name);
-  const Json live = ask_supervisor(context, find_vm(root, name));
+  const Json live = ask_for_status(context, find_vm(root, name));
   const VmEntry entry = find_vm(root, name);  // after the talk: as new as what was said
   const VmFolder folder = root.folder(name);
   if (json) {

@@ -100,7 +100,7 @@ std::string remove_remains(const StateRoot& root, const std::string& name) {
   }
   VmFolder folder = root.folder(name);
   LinuxHost host;
-  if (const std::string fault = unfinished(undo_host_steps(host, folder)); !fault.empty()) {
+  if (const std::string fault = unfinished(undo_host_steps(host, folder, lock)); !fault.empty()) {
     throw Error({.operation = "put back what VM held of the host",
                  .object = name,
                  .cause = fault,

@@ -9,7 +9,10 @@
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/base/nearest.hpp"
 #include "launcher/commands/environment.hpp"
+#include "launcher/commands/seconds.hpp"
+#include "launcher/hotplug/requests.hpp"
 #include "launcher/plan.hpp"
+#include "launcher/refusal.hpp"
 #include "launcher/text.hpp"
 
 namespace vmrig {
@@ -68,11 +71,12 @@ Error no_answer(const StateRoot& root, const std::string& name, VmConnection::Fa
                 .mend = late ? mend : ""});
 }
 
-qmp::SyncClient connect(const VmFolder& folder, VmConnection::Far far) {
+qmp::SyncClient connect(const VmFolder& folder, VmConnection::Far far,
+                        const qmp::ClientOptions& options) {
   const qmp::Deadline deadline = qmp::deadline_in(kTalkTimeout);
   const bool to_qemu = far == VmConnection::Far::kQemu;
   Fd socket = folder.connect(to_qemu ? kMonitorSocketName : kQmpSocketName, deadline);
-  qmp::SyncClient client(socket.release());
+  qmp::SyncClient client(socket.release(), options);
   client.handshake(deadline);
   return client;
 }
@@ -97,13 +101,14 @@ VmEntry find_vm(const StateRoot& root, const std::string& name) {
 VmConnection::VmConnection(StateRoot root, std::string name, Far far, qmp::SyncClient client)
     : root_(std::move(root)), name_(std::move(name)), far_(far), client_(std::move(client)) {}
 
-VmConnection VmConnection::open(const Context& context, const std::string& name) {
+VmConnection VmConnection::open(const Context& context, const std::string& name,
+                                const qmp::ClientOptions& options) {
   StateRoot root = open_root_for(context, name);
   if (!why_bad_name(name).empty()) throw no_such_vm(name, whom_there_is(root, name));
   // The common case first: a supervisor that answers needs no look at its state.
   Far far = Far::kSupervisor;
   try {
-    qmp::SyncClient client = connect(root.folder(name), far);
+    qmp::SyncClient client = connect(root.folder(name), far, options);
     return VmConnection(std::move(root), name, far, std::move(client));
   } catch (const qmp::Error& fault) {
     const VmEntry entry = find_vm(root, name);
@@ -115,7 +120,7 @@ VmConnection VmConnection::open(const Context& context, const std::string& name)
   }
   far = Far::kQemu;
   try {
-    qmp::SyncClient client = connect(root.folder(name), far);
+    qmp::SyncClient client = connect(root.folder(name), far, options);
     return VmConnection(std::move(root), name, far, std::move(client));
   } catch (const qmp::Error& fault) {
     throw no_answer(root, name, far, fault);
@@ -128,7 +133,32 @@ Json VmConnection::execute(const std::string& command, Json arguments, qmp::Dead
                            {.deadline = deadline, .oob = false, .fds = {}});
   } catch (const qmp::Error& fault) {
     if (fault.kind() == qmp::ErrorKind::command) throw;
-    throw no_answer(root_, name_, far_, fault);
+    throw explain(fault);
+  }
+}
+
+Error VmConnection::explain(const qmp::Error& fault) const {
+  return no_answer(root_, name_, far_, fault);
+}
+
+Json ask_supervisor(const Context& context, const std::string& name, const std::string& command,
+                    Json arguments, std::optional<double> timeout_s) {
+  VmConnection vm = VmConnection::open(context, name);
+  if (vm.far() != VmConnection::Far::kSupervisor) {
+    throw Error({.status = ExitStatus::kFailed,
+                 .operation = "talk to the supervisor of VM",
+                 .object = name,
+                 .cause = "it is dead; QEMU goes on without it",
+                 .mend = "vmrig stop " + name});
+  }
+  const std::chrono::milliseconds limit =
+      timeout_s ? to_milliseconds(*timeout_s)
+                : std::chrono::milliseconds(std::chrono::seconds(kDefaultHotplugTimeout));
+  try {
+    // The supervisor keeps the time; what it takes to answer comes on top.
+    return vm.execute(command, std::move(arguments), qmp::deadline_in(limit + kTalkTimeout));
+  } catch (const qmp::Error& fault) {
+    throw error_of(fault);
   }
 }
 

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 
+#include "hostcfg/base/error.hpp"
 #include "hostcfg/base/json.hpp"
 #include "launcher/cli/command_line.hpp"
 #include "launcher/state_dir.hpp"
@@ -26,11 +28,16 @@ class VmConnection {
 
   // Throws Error: kNoSuchVm; kFailed for a VM that has ended; kTimeUp when nobody answers, with
   // the process that hangs.
-  static VmConnection open(const Context& context, const std::string& name);
+  static VmConnection open(const Context& context, const std::string& name,
+                           const qmp::ClientOptions& options = {});
 
   Far far() const { return far_; }
   // Throws qmp::Error for a refusal, Error for everything else.
   Json execute(const std::string& command, Json arguments, qmp::Deadline deadline);
+  // For commands that do more with the connection; their faults are told by explain().
+  qmp::SyncClient& client() { return client_; }
+  // Why the VM does not answer any more.
+  Error explain(const qmp::Error& fault) const;
 
  private:
   VmConnection(StateRoot root, std::string name, Far far, qmp::SyncClient client);
@@ -40,6 +47,11 @@ class VmConnection {
   Far far_;
   qmp::SyncClient client_;
 };
+
+// Runs one of vmrig's own commands that may take `timeout_s` (30 when not given), and gives its
+// answer. Throws Error: the supervisor's refusal; kFailed when no supervisor answers for the VM.
+Json ask_supervisor(const Context& context, const std::string& name, const std::string& command,
+                    Json arguments, std::optional<double> timeout_s);
 
 // Runs one command with no arguments, within kTalkTimeout.
 void tell_vm(const Context& context, const std::string& name, const std::string& command);

@@ -32,7 +32,9 @@ void make_paths_absolute(VmConfig& config, const std::string& folder) {
   make_absolute(config.boot.kernel, folder);
   make_absolute(config.boot.initrd, folder);
   for (DiskConfig& disk : config.disks) make_absolute(disk.path, folder);
+  for (UsbConfig& usb : config.usb) make_absolute(usb.path, folder);
   for (SerialConfig& serial : config.serial) make_absolute(serial.path, folder);
+  for (NicConfig& nic : config.nics) make_absolute(nic.vhost_user.socket, folder);
   for (VfioConfig& vfio : config.vfio) make_absolute(vfio.romfile, folder);
 }
 

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "devices/ids.hpp"
+#include "hostcfg/base/error.hpp"
 
 namespace vmrig {
 namespace {
@@ -234,12 +235,25 @@ void describe(Fields& fields, MemoryConfig& memory) {
                 Fields::Need::kOptional, true, [&](Shape& shape) { visit(shape, node); });
   fields.optional("max", "What memory hotplug can reach.", memory.max, ram);
   fields.optional("slots", "DIMM slots for hotplug.", memory.slots, IntRule{1, 256});
+  fields.optional("share", "Other processes may map it, as vhost-user needs.", memory.share);
+  fields.optional("devices", "DIMMs and virtio-mem devices.", memory.devices, ListRule{0, 256});
   fields.rule([&](const Fields::Fault& fault) {
     if (memory.max && *memory.max < memory.size) {
       fault("max",
             fmt::format("is {}, less than the size of {}", to_string(*memory.max),
                         to_string(memory.size)),
             fmt::format("\"max\": \"{}\"", to_string(memory.size)));
+    }
+    Bytes all = memory.size;
+    for (std::size_t i = 0; i < memory.devices.size(); ++i) {
+      all = all + memory.devices[i].size;
+      if (memory.max && all <= *memory.max) continue;
+      fault(fmt::format("devices[{}].size", i),
+            memory.max ? fmt::format("makes {} of memory in all, \"max\" is {}", to_string(all),
+                                     to_string(*memory.max))
+                       : "needs a VM with room for memory: it has no \"max\"",
+            fmt::format("\"memory\": {{\"max\": \"{}\"}}, when the VM is started", to_string(all)));
+      break;
     }
     if (memory.slots && !memory.max) {
       fault("slots", "is of no use without a maximum",
@@ -307,6 +321,9 @@ void check_ids(const VmConfig& config, const Fields::Fault& fault) {
   collect_ids(config.nics, "nics", ids);
   collect_ids(config.vfio, "vfio", ids);
   collect_ids(config.serial, "serial", ids);
+  collect_ids(config.memory.devices, "memory.devices", ids);
+  collect_ids(config.rngs, "rngs", ids);
+  collect_ids(config.usb, "usb", ids);
   std::map<std::string, std::string> first;
   for (const auto& [id, path] : ids) {
     if (id.empty()) continue;  // missing, and reported as that
@@ -340,13 +357,36 @@ void check_references(const VmConfig& config, const Fields::Fault& fault) {
 void check_macs(const VmConfig& config, const Fields::Fault& fault) {
   std::map<std::string, std::size_t> first;
   for (std::size_t i = 0; i < config.nics.size(); ++i) {
-    std::string mac = config.nics[i].mac.value_or(stable_mac(config.name, config.nics[i].id));
-    for (char& c : mac) c = c >= 'A' && c <= 'F' ? static_cast<char>(c + ('a' - 'A')) : c;
+    const std::string mac = mac_of(config.nics[i], config.name);
     auto [known, fresh] = first.emplace(mac, i);
     if (!fresh) {
       fault(fmt::format("nics[{}].mac", i),
             fmt::format("{} is the address of nics[{}] already", mac, known->second), {});
     }
+  }
+}
+
+void check_interfaces(const VmConfig& config, const Fields::Fault& fault) {
+  std::map<std::string, std::size_t> first;
+  for (std::size_t i = 0; i < config.nics.size(); ++i) {
+    const std::string name = interface_name(config.nics[i], config.name);
+    if (name.empty()) continue;
+    const auto [known, is_new] = first.emplace(name, i);
+    if (is_new) continue;
+    fault(fmt::format("nics[{}].{}", i, config.nics[i].tap.device ? "device" : "ifname"),
+          fmt::format("{} is the network device of nics[{}] already", quote(name), known->second),
+          {});
+  }
+}
+
+void check_queues(const VmConfig& config, const Fields::Fault& fault) {
+  const int most = config.cpu.max_vcpus.value_or(config.cpu.vcpus);
+  for (std::size_t i = 0; i < config.nics.size(); ++i) {
+    const int queues = config.nics[i].queues.value_or(1);
+    if (queues <= std::max(most, config.cpu.vcpus)) continue;
+    fault(fmt::format("nics[{}].queues", i),
+          fmt::format("{} queues are more than the VM's {} vCPUs", queues, most),
+          fmt::format("\"queues\": {}", most));
   }
 }
 
@@ -356,7 +396,6 @@ std::vector<std::string_view> enum_names(Profile) { return {"plain", "nfv"}; }
 std::vector<std::string_view> enum_names(MachineType) { return {"q35", "pc"}; }
 std::vector<std::string_view> enum_names(AccelChoice) { return {"auto", "kvm", "tcg"}; }
 std::vector<std::string_view> enum_names(SmtPolicy) { return {"use", "emulator", "isolate"}; }
-std::vector<std::string_view> enum_names(HugepageSize) { return {"none", "2MiB", "1GiB"}; }
 std::vector<std::string_view> enum_names(MemoryBacking) { return {"hugetlbfs", "memfd"}; }
 std::vector<std::string_view> enum_names(RtcBase) { return {"utc", "localtime"}; }
 std::vector<std::string_view> enum_names(PitLostTicks) { return {"delay", "discard"}; }
@@ -398,11 +437,12 @@ void describe(Fields& fields, VmConfig& config) {
   fields.optional("vfio", "PCI devices of the host.", config.vfio, ListRule{0, 64});
   fields.optional("serial", "Serial ports.", config.serial, ListRule{0, 4});
   fields.not_built("channels", Json::array());
-  fields.not_built("usb", Json::array());
+  fields.optional("usb", "USB devices.", config.usb, ListRule{0, 15});
   fields.not_built("tpm", nullptr);
   fields.not_built("shares", Json::array());
   fields.not_built("video", "none");
   fields.optional("rng", "A virtio entropy source.", config.rng);
+  fields.optional("rngs", "More entropy sources, by id.", config.rngs, ListRule{0, 16});
   fields.not_built("balloon", false);
   fields.not_built("watchdog", nullptr);
   fields.not_built("display", "none");
@@ -420,17 +460,24 @@ void describe(Fields& fields, VmConfig& config) {
     check_ids(config, fault);
     check_references(config, fault);
     check_macs(config, fault);
+    check_interfaces(config, fault);
+    check_queues(config, fault);
   });
 }
 
 std::vector<std::string> paths_of(const VmConfig& config) {
   std::vector<std::string> paths;
-  for (const DiskConfig& disk : config.disks) paths.push_back(disk.path);
+  for (const Storage& storage : storages_of(config)) paths.push_back(storage.disk.path);
   for (const auto& path : {config.boot.kernel, config.boot.initrd}) {
     if (path) paths.push_back(*path);
   }
   for (const SerialConfig& serial : config.serial) {
     if (serial.path) paths.push_back(*serial.path);
+  }
+  for (const NicConfig& nic : config.nics) {
+    if (nic.vhost_user.socket) paths.push_back(*nic.vhost_user.socket);
+    if (nic.type != NicType::kPasst) continue;
+    paths.insert(paths.end(), passt_places().begin(), passt_places().end());
   }
   for (const VfioConfig& vfio : config.vfio) {
     if (vfio.romfile && !vfio.romfile->empty()) paths.push_back(*vfio.romfile);
@@ -442,6 +489,29 @@ bool wants_pci_devices(const VmConfig& config) {
   return !config.vfio.empty() ||
          std::any_of(config.nics.begin(), config.nics.end(),
                      [](const NicConfig& nic) { return nic.type == NicType::kVf; });
+}
+
+bool wants_net_devices(const VmConfig& config) {
+  return std::any_of(config.nics.begin(), config.nics.end(), [](const NicConfig& nic) {
+    return nic.type == NicType::kTap || nic.type == NicType::kMacvtap;
+  });
+}
+
+bool wants_usb_devices(const VmConfig& config) {
+  return std::any_of(config.usb.begin(), config.usb.end(),
+                     [](const UsbConfig& usb) { return usb.type == UsbType::kHost; });
+}
+
+std::vector<Storage> storages_of(const VmConfig& config) {
+  std::vector<Storage> list;
+  for (std::size_t i = 0; i < config.disks.size(); ++i) {
+    list.push_back({config.disks[i], fmt::format("disks[{}]", i)});
+  }
+  for (std::size_t i = 0; i < config.usb.size(); ++i) {
+    if (config.usb[i].type != UsbType::kStorage) continue;
+    list.push_back({usb_disk(config.usb[i]), fmt::format("usb[{}]", i)});
+  }
+  return list;
 }
 
 std::string why_bad_name(std::string_view name) {

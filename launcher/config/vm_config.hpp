@@ -8,8 +8,12 @@
 
 #include "devices/disk.hpp"
 #include "devices/iothread.hpp"
+#include "devices/memory.hpp"
+#include "devices/memory_device.hpp"
 #include "devices/nic.hpp"
+#include "devices/rng.hpp"
 #include "devices/serial.hpp"
+#include "devices/usb.hpp"
 #include "devices/vfio.hpp"
 #include "hostcfg/base/bytes.hpp"
 #include "hostcfg/base/cpu_set.hpp"
@@ -21,7 +25,6 @@ enum class Profile { kPlain, kNfv };
 enum class MachineType { kQ35, kPc };
 enum class AccelChoice { kAuto, kKvm, kTcg };
 enum class SmtPolicy { kUse, kEmulator, kIsolate };
-enum class HugepageSize { kNone, k2MiB, k1GiB };
 enum class MemoryBacking { kHugetlbfs, kMemfd };
 enum class RtcBase { kUtc, kLocaltime };
 enum class PitLostTicks { kDelay, kDiscard };
@@ -31,7 +34,6 @@ std::vector<std::string_view> enum_names(Profile);
 std::vector<std::string_view> enum_names(MachineType);
 std::vector<std::string_view> enum_names(AccelChoice);
 std::vector<std::string_view> enum_names(SmtPolicy);
-std::vector<std::string_view> enum_names(HugepageSize);
 std::vector<std::string_view> enum_names(MemoryBacking);
 std::vector<std::string_view> enum_names(RtcBase);
 std::vector<std::string_view> enum_names(PitLostTicks);
@@ -86,6 +88,8 @@ struct MemoryConfig {
   int node = -1;
   std::optional<Bytes> max;
   std::optional<int> slots;
+  bool share = false;  // other processes may map it (vhost-user)
+  std::vector<MemoryDeviceConfig> devices;
 };
 
 struct ClockConfig {
@@ -119,8 +123,10 @@ struct VmConfig {
   std::vector<NicConfig> nics;
   std::vector<VfioConfig> vfio;
   std::vector<SerialConfig> serial;
+  std::vector<UsbConfig> usb;
   bool rng = true;
-  bool latency = false;  // cpu_pm, kvm_hint_dedicated, host_cache_info
+  std::vector<RngConfig> rngs;  // more of them, by id
+  bool latency = false;         // cpu_pm, kvm_hint_dedicated, host_cache_info
   ClockConfig clock;
   PowerConfig power;
   SecurityConfig security;
@@ -143,6 +149,17 @@ void describe(Fields& fields, VmConfig& config);
 
 // Whether it takes PCI devices of the host.
 bool wants_pci_devices(const VmConfig& config);
+// Whether it looks at or changes the host's network.
+bool wants_net_devices(const VmConfig& config);
+// Whether it takes USB devices of the host.
+bool wants_usb_devices(const VmConfig& config);
+
+// A disk or a USB storage device.
+struct Storage {
+  DiskConfig disk;
+  std::string origin;  // config path: "disks[0]"
+};
+std::vector<Storage> storages_of(const VmConfig& config);
 
 // The host paths that the config names, for the facts.
 std::vector<std::string> paths_of(const VmConfig& config);

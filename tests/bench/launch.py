@@ -45,7 +45,7 @@ def kvm_opens():
 class Bench:
     def __init__(self, options, folder):
         self.vmrig = options.vmrig
-        self.bare = options.bare
+        self.bare = getattr(options, "bare", None)
         self.folder = Path(folder)
         self.state = self.folder / "state"
         self.id = str(uuid.uuid4())
@@ -264,6 +264,15 @@ def measure(bench, pairs, many):
          f"(private dirty {sum(r[1] for r in rows) / len(rows) / 1024:.2f}, {len(rows)} counted)")
 
 
+def find_program(name, folder=None):
+    """A program of tests/bench, as built."""
+    places = [Path(folder)] if folder else [REPO / "build" / build / "tests/bench" for build in ("release", "debug")]
+    for place in places:
+        if (place / name).exists():
+            return str(place / name)
+    raise SystemExit(f"{name} is not built: cmake --build --preset release --target {name}")
+
+
 def find_bare(folder):
     for build in ("release", "debug"):
         path = REPO / "build" / build / "tests/bench/bare_launch"
@@ -274,29 +283,42 @@ def find_bare(folder):
     return str(path)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def run_bench(parser, bench_class, measure, prepare=None):
+    """The main function of a bench: its folder, its clean-up and its exit status.
+
+    `prepare(options, folder)` finds what else it needs; `measure(bench, options)` prints."""
     parser.add_argument("--vmrig", default=os.environ.get("VMRIG", str(REPO / "build/release/launcher/vmrig")))
-    parser.add_argument("--bare", help="bare_launch; built when it is not there")
-    parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--many", type=int, default=20)
-    parser.add_argument("--smoke", action="store_true", help="one of each, so that this can't rot")
+    parser.add_argument("--smoke", action="store_true", help="a few of each, so that this can't rot")
     options = parser.parse_args()
-    if options.smoke:
-        options.pairs, options.many = 1, 2
     with tempfile.TemporaryDirectory(prefix="vmrig-bench-") as folder:
         # A QEMU with a user of its own has to pass through.
         os.chmod(folder, 0o755)
-        options.bare = options.bare or find_bare(folder)
-        bench = Bench(options, folder)
+        if prepare:
+            prepare(options, folder)
+        bench = bench_class(options, folder)
         try:
-            measure(bench, options.pairs, options.many)
+            measure(bench, options)
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-            print(f"launch.py: could not measure: {error}", file=sys.stderr)
+            print(f"{Path(sys.argv[0]).name}: could not measure: {error}", file=sys.stderr)
             return 1
         finally:
             bench.clean()
     return 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--bare", help="bare_launch; built when it is not there")
+    parser.add_argument("--pairs", type=int, default=15)
+    parser.add_argument("--many", type=int, default=20)
+
+    def prepare(options, folder):
+        options.bare = options.bare or find_bare(folder)
+
+    def run(bench, options):
+        measure(bench, *((1, 2) if options.smoke else (options.pairs, options.many)))
+
+    return run_bench(parser, Bench, run, prepare)
 
 
 if __name__ == "__main__":

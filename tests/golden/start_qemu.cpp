@@ -5,9 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <csignal>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <vector>
 
 #include "hostcfg/base/fd.hpp"
@@ -64,7 +67,9 @@ class Fitting {
   }
 
   void make_images(const VmConfig& config) {
-    for (const DiskConfig& disk : config.disks) make_image(here(disk.path), effective_format(disk));
+    for (const auto& [disk, origin] : storages_of(config)) {
+      make_image(here(disk.path), effective_format(disk));
+    }
     if (config.boot.kernel) write_text(here(*config.boot.kernel), kernel_header());
     if (config.boot.initrd) write_text(here(*config.boot.initrd), std::string(8192, '\0'));
   }
@@ -92,7 +97,26 @@ class Fitting {
     return path;
   }
 
+  // The flat form, as QEMU 5.2 takes it.
+  std::string fit_flat_memory(const std::string& text) const {
+    static constexpr std::array<std::string_view, 5> kLeftOut = {
+        "hugetlb=", "hugetlbsize=", "host-nodes=", "policy=", "prealloc="};
+    std::string fitted;
+    std::istringstream in(text);
+    for (std::string part; std::getline(in, part, ',');) {
+      const bool is_left_out =
+          std::any_of(kLeftOut.begin(), kLeftOut.end(),
+                      [&part](std::string_view key) { return part.starts_with(key); });
+      if (is_left_out) continue;
+      if (part.starts_with("size=")) part = "size=64M";
+      if (part.starts_with("mem-path=")) part = "mem-path=" + (folder_ / "huge");
+      fitted += (fitted.empty() ? "" : ",") + part;
+    }
+    return fitted;
+  }
+
   std::string fit_memory(const std::string& text) const {
+    if (!text.starts_with('{')) return fit_flat_memory(text);
     Json object = Json::parse(text);
     object["size"] = std::uint64_t{64} << 20;
     if (object.contains("mem-path")) object["mem-path"] = folder_ / "huge";

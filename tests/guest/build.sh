@@ -16,7 +16,7 @@ out=$(cd "$out" && pwd)
 
 # What a guest may meet; dependencies follow from modules.dep. Loaded on demand by alias.
 modules=(virtio_pci virtio_blk virtio_net virtio_scsi virtio_console virtio-rng virtio_balloon
-  virtio_mem sd_mod nvme igbvf e1000 button evdev i6300esb xhci-pci usb-storage usbhid hid-generic
+  virtio_mem sd_mod nvme igbvf e1000 e1000e button evdev i6300esb xhci-pci usb-storage usbhid hid-generic
   ext4 crc32c_generic 9p 9pnet_virtio virtiofs nls_ascii vfat nls_cp437 af_packet)
 
 scripts_hash() { cat "$here/build.sh" "$here"/root/* | sha256sum | cut -c1-16; }
@@ -113,7 +113,7 @@ build() {
   # The kernel's own name for the module loader.
   ln -s ../bin/busybox "$root/sbin/modprobe"
   install -m 755 "$here/root/init" "$root/init"
-  install -m 755 "$here/root/agent" "$here/root/hotplug" "$here/root/udhcpc-script" "$root/bin/"
+  install -m 755 "$here"/root/{agent,await,hotplug,run,udhcpc-script} "$root/bin/"
   install -m 755 "$here/root/power-button" "$root/etc/acpi/PWRF/00000080"
   copy_modules "$root" "$(echo "$out"/kernel/lib/modules/*)" "$busybox"
 

@@ -3,10 +3,10 @@
 #include <sched.h>
 
 #include <csignal>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "hostcfg/base/cpu_set.hpp"
+#include "tests/support/guest.hpp"
 #include "tests/support/skip.hpp"
 #include "tests/support/vm_guard.hpp"
 
@@ -14,26 +14,6 @@ namespace {
 
 using namespace vmrig;
 using namespace vmrig::testing;
-
-constexpr const char* kGreeting = "vmrig guest ready";
-constexpr std::chrono::seconds kBootTime{90};
-
-std::string guest_folder() {
-  const char* given = std::getenv("VMRIG_GUEST");
-  const std::string folder = given != nullptr ? given : source_folder() + "/build/guest";
-  return read_text(folder + "/vmlinuz").empty() ? "" : folder;
-}
-
-Json guest_config(const VmGuard& guard, const std::string& name, const std::string& parameters) {
-  Json config = guard.config(name);
-  config["machine"]["accel"] = "tcg";
-  config["memory"]["size"] = "256MiB";
-  config["power"]["stop_timeout_s"] = 60;
-  config["boot"] = {{"kernel", guest_folder() + "/vmlinuz"},
-                    {"initrd", guest_folder() + "/initrd.img"},
-                    {"cmdline", "console=ttyS0 quiet panic=-1 " + parameters}};
-  return config;
-}
 
 // What the kernel itself says, not what vmrig says of it.
 CpuSet kernel_affinity(pid_t tid) {
@@ -49,18 +29,14 @@ CpuSet kernel_affinity(pid_t tid) {
 
 int some_allowed_cpu() { return kernel_affinity(0).cpus().back(); }
 
-#define NEED_GUEST()                                                                 \
-  if (guest_folder().empty()) SKIP_TEST("no guest (tests/guest/build.sh makes it)"); \
-  if (system_qemu().empty()) SKIP_TEST("no qemu-system-x86_64")
-
 TEST_CASE("a guest boots, is pinned, answers on its console and powers off by ACPI") {
   NEED_GUEST();
   VmGuard guard;
   Json config = guest_config(guard, "guest", "");
   const std::string cpu = std::to_string(some_allowed_cpu());
   config["cpu"] = {{"vcpus", 2}, {"pin", {cpu, cpu}}};
-  const CommandResult started =
-      guard.vmrig({"start", guard.write_config(config), "--wait", kGreeting, "--timeout", "90"});
+  const CommandResult started = guard.vmrig(
+      {"start", guard.write_config(config), "--wait", kGuestGreeting, "--timeout", "90"});
   REQUIRE_MESSAGE(started.status == 0, started.err);
 
   // A client that comes late gets what was printed before, and can type.
@@ -95,7 +71,7 @@ TEST_CASE("run ends with status 0 when the guest powers itself off") {
   VmGuard guard;
   const Json config = guest_config(guard, "short", "vmrig.autopoweroff");
   RunningCommand run(guard.request({"run", guard.write_config(config)}));
-  CHECK(run.wait_for_err("runs", kBootTime));
+  CHECK(run.wait_for_err("runs", kGuestBootTime));
   const CommandResult& result = run.wait();
   CHECK_MESSAGE(result.status == 0, result.err);
   CHECK(result.err.find("the guest powered off") != std::string::npos);
@@ -106,11 +82,11 @@ TEST_CASE("TERM to run powers the guest off by ACPI") {
   NEED_GUEST();
   VmGuard guard;
   RunningCommand run(guard.request({"run", guard.write_config(guest_config(guard, "term", ""))}));
-  REQUIRE(run.wait_for_err("runs", kBootTime));
+  REQUIRE(run.wait_for_err("runs", kGuestBootTime));
   CommandRequest request = guard.request({"console", "term", "--timeout", "90"});
-  request.deadline = kBootTime;
+  request.deadline = kGuestBootTime;
   RunningCommand console(request);
-  REQUIRE(console.wait_for_out(kGreeting, kBootTime));
+  REQUIRE(console.wait_for_out(kGuestGreeting, kGuestBootTime));
   run.send_signal(SIGTERM);
   const CommandResult& result = run.wait();
   CHECK_MESSAGE(result.status == 0, result.err);
@@ -125,7 +101,7 @@ TEST_CASE("a guest that ignores the power button is ended when its time is up") 
   VmGuard guard;
   const Json config = guest_config(guard, "deaf", "vmrig.powerbutton=ignore");
   const CommandResult started =
-      guard.vmrig({"start", guard.write_config(config), "--wait", kGreeting});
+      guard.vmrig({"start", guard.write_config(config), "--wait", kGuestGreeting});
   REQUIRE_MESSAGE(started.status == 0, started.err);
   const Json stopped = guard.vmrig_json({"stop", "deaf", "--timeout", "0.5", "--json"});
   REQUIRE(stopped.is_object());

@@ -9,6 +9,15 @@ machine_args() {
   local kernel=$1 share=$2
   local cmdline=(console=ttyS0,115200 quiet panic=-1 tsc=reliable no_timer_check
     intel_iommu=on iommu=pt isolcpus=2-3 net.ifnames=0 mitigations=off sysrq_always_enabled random.trust_cpu=on
+    # On a loaded host the kernel measures the TSC wrong (up to five times too slow has been seen),
+    # and its time runs away. TCG's TSC is the host's, which can be measured better from here.
+    "tsc_early_khz=$("$here/tsc_khz.py")"
+    # QEMU 10.0's TCG loses interrupts: svm_helper.c writes a CPU's interrupt_request without the
+    # lock that raises it elsewhere (later QEMUs do it atomically), so that one raised during a
+    # nested guest's exit waits until the CPU's next. An idle CPU of Linux has none, and when the
+    # lost one was the 9p root's, all hangs. So: a timer that ticks on by itself, on every CPU
+    # (periodic, neither nohz nor high resolution), and devices away from the guests' CPUs.
+    nohz=off highres=off irqaffinity=0-1
     # Both sizes on both nodes: without a node 1GiB pages land where there is room.
     default_hugepagesz=2M hugepagesz=1G hugepages=0:1,1:1 hugepagesz=2M hugepages=0:320,1:320)
   machine_args=(

@@ -1,11 +1,13 @@
 #!/bin/bash
 # Runs the lab: test scripts as root on a real kernel, inside an emulated machine that has
 # VFIO, IOMMU groups, SR-IOV, vhost-net, KVM, two NUMA nodes and isolated CPUs.
-#   run.sh [--kernel 6.1|6.12|both] [--keep-logs DIR] [--list] [CASE...]
+#   run.sh [--kernel 6.1|6.12|both] [--full] [--keep-logs DIR] [--list] [CASE...]
 #   run.sh --shell [--kernel 6.1|6.12]     an interactive root shell in the machine
 # CASE is the name or the beginning of a file in cases/ (01, 02-nested). README.md tells more.
+# --full: a case that takes a sample of many steps takes all of them.
 # Prints one line a case; exit 0 when none failed, 1 otherwise, 2 for wrong usage.
-# Environment: VMRIG_LAB_CASES (another folder of cases), VMRIG (default <repo>/build/release/launcher/vmrig), VMRIG_GUEST.
+# Environment: VMRIG_LAB_CASES (another folder of cases), VMRIG (default <repo>/build/release/launcher/vmrig),
+# VMRIG_CRASH (default <repo>/build/release/tests/vmrig_crash), VMRIG_GUEST.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../lib/common.sh"
@@ -16,7 +18,7 @@ grace=20        # seconds a case may exceed its limit before the machine is give
 tail_lines=25   # of the outer console, shown with a failure
 
 usage() {
-  sed -n '2,/^# CASE/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+  sed -n '2,/^# --full/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
   exit 2
 }
 
@@ -24,6 +26,7 @@ kernels=(6.1 6.12)
 logs=$repo/build/lab/logs
 case_dir=${VMRIG_LAB_CASES:-$here/cases}
 mode=cases
+full=
 wanted=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -36,6 +39,7 @@ while [ $# -gt 0 ]; do
     logs=$2
     shift
     ;;
+  --full) full=yes ;;
   --shell) mode=shell ;;
   --list) mode=list ;;
   -*) usage ;;
@@ -88,8 +92,9 @@ write_env() {
   {
     printf 'export LAB_DIR=%q LAB_CASE_DIR=%q LAB_REPO=%q LAB_BUILD=%q LAB_KERNEL=%q LAB_MODE=%q\n' \
       "$here" "$case_dir" "$repo" "$repo/build/lab" "$2" "$mode"
-    printf 'export VMRIG=%q VMRIG_GUEST=%q VMRIG_SOURCE=%q\n' \
-      "${VMRIG:-$repo/build/release/launcher/vmrig}" "${VMRIG_GUEST:-$repo/build/guest}" "$repo"
+    printf 'export VMRIG=%q VMRIG_CRASH=%q VMRIG_GUEST=%q VMRIG_SOURCE=%q LAB_FULL=%q\n' \
+      "${VMRIG:-$repo/build/release/launcher/vmrig}" "${VMRIG_CRASH:-$repo/build/release/tests/vmrig_crash}" \
+      "${VMRIG_GUEST:-$repo/build/guest}" "$repo" "$full"
     # A plain list: the initramfs reads this file too, and its shell has no arrays.
     local name list=
     for name in "${cases[@]}"; do list+="$name:$(case_limit "$name") "; done
@@ -129,9 +134,14 @@ report() {
   [ -z "${longest:-}" ] || echo "  slow: $longest"
 }
 
-# Has the hung machine's kernel print its running and blocked tasks on the console.
+# Has the hung machine's kernel print its running and blocked tasks on the console, and QEMU the
+# interrupts that wait at each CPU into monitor.log: one that waits at a halted CPU is lost.
 dump_tasks() {
-  local key
+  local key cpu answers
+  exec {answers}<>"$share/monitor.out"
+  for cpu in 0 1 2 3; do printf 'cpu %s\ninfo lapic\ninfo registers\n' $cpu >&"$monitor"; done
+  timeout 3 cat <&"$answers" >"$share/monitor.log" || :
+  exec {answers}<&-
   # 9: everything reaches the console; l: running tasks; w: blocked ones. The monitor drops
   # keys that come faster than the guest takes them, so wait for each one's echo or a second.
   for key in 9 l w; do

@@ -2,15 +2,18 @@
 # The Debian packages that building, running and testing need; sourced after common.sh.
 
 packages_build=(g++ cmake ninja-build pkg-config ccache libboost1.81-dev nlohmann-json3-dev
-  libfmt-dev libcli11-dev libhwloc-dev libnl-3-dev libnl-route-3-dev libcap-ng-dev doctest-dev)
+  libfmt-dev libcli11-dev libhwloc-dev libnl-3-dev libnl-route-3-dev libcap-ng-dev libedit-dev doctest-dev)
 packages_run=(qemu-system-x86 qemu-utils)
 packages_guest=(cpio xz-utils util-linux)
 # clang tools are pinned by name: another version formats and warns differently.
 clang_format=clang-format-14
 clang_tidy=clang-tidy-19
-packages_test=(git "$clang_format" "$clang_tidy" python3 python3-jsonschema procps util-linux)
+clang=clang++-19
+packages_old_qemu=(patchelf debian-archive-keyring)
+packages_fuzz=(clang-19 libclang-rt-19-dev)
+packages_test=(git iproute2 openvswitch-switch passt "$clang_format" "$clang_tidy" python3 python3-jsonschema procps util-linux qemu-guest-agent)
 
-# install_packages SET...: SET is build, run, guest or test. Installs by apt what dpkg does
+# install_packages SET...: SET is build, run, guest, fuzz or test. Installs by apt what dpkg does
 # not have; touches apt only when something is missing.
 install_packages() {
   local set missing=() package

@@ -9,7 +9,7 @@
 // Prints the line that tests/run.sh counts, and returns from the test.
 #define SKIP_TEST(reason)                                                               \
   do {                                                                                  \
-    const std::string skip_reason_ = (reason);                                          \
+    const std::string& skip_reason_ = (reason);                                         \
     std::printf("SKIPPED: %s: %s\n", doctest::getContextOptions()->currentTest->m_name, \
                 skip_reason_.c_str());                                                  \
     std::fflush(stdout);                                                                \

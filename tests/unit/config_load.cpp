@@ -170,7 +170,7 @@ TEST_CASE("settings that conflict are named with the mend") {
 TEST_CASE("a key of the contract that is not built is refused by name, its neutral value is not") {
   CHECK(has(faults_with(R"("tpm": {"version": 2})"),
             "tpm: is not built yet in this version of vmrig | remove the key, or set it to null"));
-  CHECK(has(faults_with(R"("usb": [{"id": "u"}])"), "usb: is not built yet"));
+  CHECK(has(faults_with(R"("shares": [{"id": "s"}])"), "shares: is not built yet"));
   CHECK(faults_with(R"("tpm": null, "vfio": [], "usb": [], "video": "none")").empty());
 }
 

@@ -12,34 +12,12 @@
 #include "hostcfg/checkpoint.hpp"
 #include "hostcfg/host_lease.hpp"
 #include "hostcfg_support.hpp"
+#include "tests/unit/crash_plan.hpp"
+#include "tests/unit/fake_net.hpp"
 
 using namespace vmrig;
-
-namespace {
-
-struct Crash {};
-
-// Counts down to a crash; none: no crash.
-class CrashPlan {
- public:
-  static CrashPlan& instance() {
-    static CrashPlan plan;
-    return plan;
-  }
-  void crash_at(int step) { left_ = step; }
-  void never() { left_.reset(); }
-  void pass() {
-    if (!left_) return;
-    if (--*left_ > 0) return;
-    left_.reset();
-    throw Crash{};
-  }
-
- private:
-  std::optional<int> left_;
-};
-
-}  // namespace
+using testing::Crash;
+using testing::CrashPlan;
 
 // Stands in for the one of the library in this test program.
 void vmrig::checkpoint(const char* /*where*/) { CrashPlan::instance().pass(); }
@@ -128,6 +106,9 @@ class FakeHost final : public HostControl {
     effect("override", [&] { now.driver_override = old.driver_override; });
     effect("bind", [&] { now.driver = old.driver; });
   }
+
+  NetControl& net() override { return network; }
+  testing::FakeNet network;
 
   static PciAddress address(int index) {
     return {0, 0x3b, 0x10, static_cast<std::uint8_t>(1 + 2 * index)};
@@ -225,6 +206,24 @@ TEST_CASE("applying an action twice journals and does it once") {
   CHECK(host.log.size() == steps);
   CHECK(lease.undo().lines.size() == 1);
   CHECK(host.state.drivers.at(kVf0) == DriverState{"ixgbevf", ""});
+}
+
+TEST_CASE("what was intended is applied with the old state of that time, or withdrawn") {
+  const test::TemporaryFolder folder;
+  FakeHost host;
+  HostLease lease(host, folder / "journal", kOwner);
+  const SetVfCount two{kPf, 2};
+  lease.intend(two);
+  lease.intend(two);
+  CHECK(host.state.vfs == 0);
+  CHECK(lease.held() == std::vector<HostAction>{two});
+  lease.withdraw(two);
+  CHECK(lease.held().empty());
+  lease.intend(two);
+  host.set_vf_count(kPf, 2);
+  lease.apply(two);
+  CHECK(lease.undo().lines.size() == 1);
+  CHECK(host.state.vfs == 0);
 }
 
 TEST_CASE("after a crash at any step of a launch, recovery gives the old state back") {

@@ -170,10 +170,35 @@ TEST_CASE("a journal that is a symlink or no file is refused") {
   CHECK_FALSE(read_journal(folder / "absent").has_value());
 }
 
+TEST_CASE("an action on a device whose name the kernel would refuse is not taken from JSON") {
+  for (const char* name : {"", ".", "..", "a/b", "a b", "a:b", "a%d", "sixteen-bytes-xx"}) {
+    CHECK_THROWS_AS(host_action_from_json({{"kind", "tap"}, {"name", name}, {"queues", 1}}), Error);
+  }
+  CHECK_THROWS_AS(host_action_from_json({{"kind", "tap"}, {"name", "t"}, {"queues", 257}}), Error);
+  CHECK_THROWS_AS(host_action_from_json({{"kind", "macvtap"},
+                                         {"name", "m"},
+                                         {"parent", "p"},
+                                         {"mode", "source"},
+                                         {"mac", "52:54:00:00:00:01"}}),
+                  Error);
+  CHECK_THROWS_AS(
+      host_action_from_json(
+          {{"kind", "join"}, {"device", "t"}, {"bridge", "b"}, {"trunk", Json::array({0.5})}}),
+      Error);
+}
+
 TEST_CASE("every action and its old state are the same after JSON") {
   for (const HostAction& action :
        {HostAction(LoadModule{"vfio-pci"}), HostAction(SetVfCount{kPf, 4}),
-        HostAction(SetVf{kPf, 3, some_settings()}), HostAction(BindDriver{kVf, "vfio-pci"})}) {
+        HostAction(SetVf{kPf, 3, some_settings()}), HostAction(BindDriver{kVf, "vfio-pci"}),
+        HostAction(CreateBridge{"br0", "10.0.0.1/24", 1400, true}), HostAction(CreateBridge{"b"}),
+        HostAction(CreateTap{"t0", 4, 64055U, 9000, "fe:54:00:00:00:01", 500}),
+        HostAction(CreateTap{"t0"}), HostAction(JoinBridge{"t0", "br0", 7, {8, 9}}),
+        HostAction(JoinBridge{"t0", "br0"}), HostAction(SetAddress{"t0", "2001:db8::1/64"}),
+        HostAction(CreateVlan{"eth0.7", "eth0", 7}),
+        HostAction(CreateMacvtap{"m0", "eth0", "vepa", "52:54:00:00:00:01", 1400}),
+        HostAction(SetRate{"t0", 20'000'000, std::nullopt}),
+        HostAction(AddOvsPort{"ovs0", "t0", 5, {6, 7}})}) {
     CHECK(host_action_from_json(to_json(action)) == action);
   }
   OldState old = old_settings(some_settings());
@@ -181,6 +206,10 @@ TEST_CASE("every action and its old state are the same after JSON") {
   old.vf_count = 2;
   old.driver = "ixgbevf";
   old.driver_override = "ixgbevf";
+  old.net = {.existed = true,
+             .mark = "vmrig 1",
+             .master = "br0",
+             .vlans = {{.id = 1, .pvid = true, .untagged = true}, {.id = 9}}};
   CHECK(old_state_from_json(to_json(old)) == old);
   CHECK(old_state_from_json(Json::object()) == OldState{});
 }

@@ -14,7 +14,10 @@
 #include <vector>
 
 #include "hostcfg/journal.hpp"
+#include "launcher/net_shares.hpp"
+#include "launcher/vf_shares.hpp"
 #include "tests/support/temp_folder.hpp"
+#include "tests/unit/fake_net.hpp"
 
 using namespace vmrig;
 using namespace vmrig::testing;
@@ -51,6 +54,8 @@ class FakeHost final : public HostControl {
     drivers.at(device) = {driver, driver};
     if (on_bind) on_bind();
   }
+  NetControl& net() override { return network; }
+  FakeNet network;
   void unbind_driver(const PciAddress& device) override { drivers.at(device).driver.clear(); }
   void restore_driver(const PciAddress& device, const DriverState& old) override {
     if (refuses_to_restore) {
@@ -78,6 +83,12 @@ PassedDevice passed(const PciAddress& vf, int index) {
   return device;
 }
 
+PassedDevice new_vf(const PciAddress& vf, int index) {
+  PassedDevice device = passed(vf, index);
+  device.is_new = true;
+  return device;
+}
+
 Plan plan_with(const std::vector<HostAction>& actions, const PassedDevice& device) {
   Plan plan;
   plan.passed = {device};
@@ -92,7 +103,16 @@ struct Machine {
   std::atomic<bool> is_cancelled = false;
 
   VmFolder claim(const std::string& name, const PciAddress& vf) {
-    return root.claim(root.lock(), state_of(name, vf));
+    VmState state = state_of(name, vf);
+    return root.claim(root.lock(), state);
+  }
+  // As a start does it, up to the host steps.
+  VmFolder claim_for(const std::string& name, const Plan& plan) {
+    const StateRoot::Lock lock = root.lock();
+    VmState state = state_of(name, plan.passed.front().address);
+    VmFolder vm = root.claim(lock, state);
+    claim_vf_shares(host, plan, vm, lock);
+    return vm;
   }
   std::vector<RecoveredVm> recover() { return recover_dead_vms(root, root.lock(), host); }
 };
@@ -167,9 +187,8 @@ TEST_CASE("what can't be put back keeps its folder, and is tried again") {
 TEST_CASE("VFs that one VM made stay for another, and go with the last") {
   Machine machine;
   const std::vector<HostAction> make = {SetVfCount{kPf, 2}};
-  PassedDevice first = passed(kVf0, 0);
-  PassedDevice second = passed(kVf1, 1);
-  first.is_new = second.is_new = true;
+  const PassedDevice first = new_vf(kVf0, 0);
+  const PassedDevice second = new_vf(kVf1, 1);
   VmFolder a = machine.claim("a", kVf0);
   VmFolder b = machine.claim("b", kVf1);
   apply_host_steps(machine.host, plan_with(make, first), a, machine.is_cancelled);
@@ -182,11 +201,149 @@ TEST_CASE("VFs that one VM made stay for another, and go with the last") {
   CHECK(machine.host.vfs == 0);
 }
 
+TEST_CASE("of two VMs that end at the same moment, the later takes the VFs away") {
+  constexpr int kRounds = 20;
+  for (int round = 0; round < kRounds; ++round) {
+    Machine machine;
+    const Plan first = plan_with({SetVfCount{kPf, 2}}, new_vf(kVf0, 0));
+    const Plan second = plan_with({SetVfCount{kPf, 2}}, new_vf(kVf1, 1));
+    const VmFolder a = machine.claim_for("a", first);
+    const VmFolder b = machine.claim_for("b", second);
+    apply_host_steps(machine.host, first, a, machine.is_cancelled);
+    apply_host_steps(machine.host, second, b, machine.is_cancelled);
+    REQUIRE(machine.host.vfs == 2);
+    {
+      // Both supervisors still live when the other looks who needs the VFs.
+      const std::jthread ending_a([&] { undo_host_steps(machine.host, a); });
+      const std::jthread ending_b([&] { undo_host_steps(machine.host, b); });
+    }
+    REQUIRE(machine.host.vfs == 0);
+  }
+}
+
+TEST_CASE("a VM that is still being prepared keeps the VFs of one that ends, and takes them away") {
+  Machine machine;
+  const Plan first = plan_with({SetVfCount{kPf, 2}}, new_vf(kVf0, 0));
+  SUBCASE("planned when there were none") {
+    const Plan second = plan_with({SetVfCount{kPf, 2}}, new_vf(kVf1, 1));
+    VmFolder a = machine.claim_for("a", first);
+    const VmFolder b = machine.claim_for("b", second);
+    apply_host_steps(machine.host, first, a, machine.is_cancelled);
+    undo_host_steps(machine.host, a);
+    a.remove();
+    CHECK(machine.host.vfs == 2);
+    apply_host_steps(machine.host, second, b, machine.is_cancelled);
+    CHECK(machine.host.vfs == 2);
+    undo_host_steps(machine.host, b);
+  }
+  SUBCASE("planned with another number of them") {
+    const Plan second = plan_with({SetVfCount{kPf, 4}}, new_vf(kVf1, 1));
+    VmFolder a = machine.claim_for("a", first);
+    const VmFolder b = machine.claim_for("b", second);
+    apply_host_steps(machine.host, first, a, machine.is_cancelled);
+    apply_host_steps(machine.host, second, b, machine.is_cancelled);
+    CHECK(machine.host.vfs == 2);
+    undo_host_steps(machine.host, a);
+    CHECK(machine.host.vfs == 2);
+    undo_host_steps(machine.host, b);
+  }
+  SUBCASE("planned when they were there") {
+    const Plan second = plan_with({}, passed(kVf1, 1));
+    VmFolder a = machine.claim_for("a", first);
+    apply_host_steps(machine.host, first, a, machine.is_cancelled);
+    const VmFolder b = machine.claim_for("b", second);
+    undo_host_steps(machine.host, a);
+    a.remove();
+    CHECK(machine.host.vfs == 2);
+    apply_host_steps(machine.host, second, b, machine.is_cancelled);
+    undo_host_steps(machine.host, b);
+  }
+  SUBCASE("and dies before its first step") {
+    const Plan second = plan_with({SetVfCount{kPf, 2}}, new_vf(kVf1, 1));
+    VmFolder a = machine.claim_for("a", first);
+    {
+      const VmFolder b = machine.claim_for("b", second);
+      apply_host_steps(machine.host, first, a, machine.is_cancelled);
+      undo_host_steps(machine.host, a);
+      a.remove();
+      CHECK(machine.host.vfs == 2);
+    }
+    CHECK(machine.recover().size() == 1);
+  }
+  CHECK(machine.host.vfs == 0);
+}
+
+TEST_CASE("VFs that nobody of vmrig made stay, whoever used them") {
+  Machine machine;
+  machine.host.vfs = 2;
+  const Plan plan = plan_with({BindDriver{kVf0, "vfio-pci"}}, passed(kVf0, 0));
+  const VmFolder vm = machine.claim_for("a", plan);
+  CHECK_FALSE(has_journal(vm));
+  apply_host_steps(machine.host, plan, vm, machine.is_cancelled);
+  undo_host_steps(machine.host, vm);
+  CHECK(machine.host.vfs == 2);
+}
+
+TEST_CASE("a VF that does not come free keeps the VFs and the share in them until the next try") {
+  Machine machine;
+  const Plan plan = plan_with({SetVfCount{kPf, 2}, BindDriver{kVf0, "vfio-pci"}}, new_vf(kVf0, 0));
+  {
+    const VmFolder vm = machine.claim_for("a", plan);
+    apply_host_steps(machine.host, plan, vm, machine.is_cancelled);
+    machine.host.refuses_to_restore = true;
+    CHECK_FALSE(undo_host_steps(machine.host, vm).complete());
+    CHECK(machine.host.vfs == 2);
+  }
+  machine.host.refuses_to_restore = false;
+  CHECK(machine.recover().front().removed);
+  CHECK(machine.host.vfs == 0);
+}
+
+TEST_CASE("a bridge that two VMs asked for goes with the last of them, dead or alive") {
+  Machine machine;
+  const auto plan_for = [](const std::string& tap) {
+    Plan plan;
+    for (const HostAction& action :
+         {HostAction(CreateBridge{.name = "br0"}), HostAction(CreateTap{.name = tap}),
+          HostAction(JoinBridge{.device = tap, .bridge = "br0"})}) {
+      plan.host_steps.push_back({action, "", ""});
+    }
+    return plan;
+  };
+  const auto claim_net = [&machine](const VmFolder& vm, const Plan& plan) {
+    claim_net_shares(machine.host, plan, vm, machine.root.lock());
+  };
+  auto& links = machine.host.network.links;
+  const Plan first = plan_for("a-net0");
+  const Plan second = plan_for("b-net0");
+  VmFolder a = machine.claim("a", kVf0);
+  claim_net(a, first);
+  CHECK(links.empty());
+  apply_host_steps(machine.host, first, a, machine.is_cancelled);
+  {
+    const VmFolder b = machine.claim("b", kVf1);
+    claim_net(b, second);
+    SUBCASE("while the second is still being prepared") {
+      CHECK(undo_host_steps(machine.host, a).complete());
+      CHECK(links.count("br0") == 1);
+      CHECK(links.size() == 1);
+      apply_host_steps(machine.host, second, b, machine.is_cancelled);
+    }
+    SUBCASE("while the second runs") {
+      apply_host_steps(machine.host, second, b, machine.is_cancelled);
+      CHECK(undo_host_steps(machine.host, a).complete());
+      CHECK(links.size() == 2);
+    }
+    a.remove();
+  }
+  CHECK(machine.recover().size() == 1);
+  CHECK(links.empty());
+}
+
 TEST_CASE("a VF that comes elsewhere than the plan says is refused") {
   Machine machine;
   const VmFolder vm = machine.claim("a", kVf0);
-  PassedDevice device = passed(kVf1, 0);
-  device.is_new = true;
+  const PassedDevice device = new_vf(kVf1, 0);
   CHECK_THROWS_WITH(apply_host_steps(machine.host, plan_with({SetVfCount{kPf, 2}}, device), vm,
                                      machine.is_cancelled),
                     doctest::Contains("VF 0 came at 0000:3b:10.1, 0000:3b:10.3 was told"));

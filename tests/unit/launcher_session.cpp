@@ -57,8 +57,12 @@ Plan fake_plan() {
 }
 
 LaunchRequest request_for(StateRoot& root, Plan plan, RunMode mode) {
-  VmFolder folder = root.claim(root.lock(), initial_state(plan, mode));
-  return {.plan = std::move(plan), .folder = std::move(folder), .topology = std::nullopt};
+  VmState state = initial_state(plan, mode);
+  VmFolder folder = root.claim(root.lock(), state);
+  return {.plan = std::move(plan),
+          .folder = std::move(folder),
+          .state = std::move(state),
+          .topology = std::nullopt};
 }
 
 bool has_children() {

@@ -26,7 +26,7 @@ VmState named(const std::string& name) {
   return state;
 }
 
-VmFolder claim(StateRoot& root, const VmState& state) {
+VmFolder claim(StateRoot& root, VmState state) {
   const StateRoot::Lock lock = root.lock();
   return root.claim(lock, state);
 }

@@ -453,7 +453,7 @@ TEST_CASE("keys of a VF are refused on other NICs, and a VF's own contradictions
       return error.what();
     }
   };
-  CHECK(has(faults(R"("vlan": 5)"), "nics[0].vlan: is for VFs only"));
+  CHECK(has(faults(R"("vlan": 5)"), "nics[0].vlan: is not for type \"user\""));
   CHECK(has(faults(R"("type": "vf")"), "nics[0].pf: is missing"));
   CHECK(has(faults(R"("type": "vf", "pf": ["a", "b"], "vf": 0)"), "a VF of one PF"));
   CHECK(has(faults(R"("type": "vf", "pf": "a", "qos": 3)"), "no use without a VLAN"));

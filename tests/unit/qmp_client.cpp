@@ -155,6 +155,19 @@ TEST_CASE("a peer that dies or misbehaves at each stage of the handshake is a cl
   CHECK(kind(MockGreeting::wrong_shape, soon()) == ErrorKind::protocol);
 }
 
+TEST_CASE("a greeting's version is whole numbers that fit") {
+  const auto greeting = [](const qmp::Json& minor) {
+    return qmp::Greeting::from_json(
+        {{"version", {{"qemu", {{"major", 7}, {"minor", minor}, {"micro", 0}}}, {"package", ""}}},
+         {"capabilities", qmp::Json::array()}});
+  };
+  CHECK(greeting(2).minor == 2);
+  for (const qmp::Json& bad : {qmp::Json(5.5e128), qmp::Json(2.5), qmp::Json(-1),
+                               qmp::Json(std::uint64_t{1} << 63), qmp::Json("2")}) {
+    CHECK_THROWS_AS(greeting(bad), qmp::Error);
+  }
+}
+
 TEST_CASE("refused, ignored and cut-off capabilities are told apart") {
   MockScript script;
   script.capabilities = MockCapabilities::refuse;

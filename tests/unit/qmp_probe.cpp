@@ -27,8 +27,9 @@ std::vector<std::string> qemu_binaries() {
   if (::access("/usr/bin/qemu-system-x86_64", X_OK) == 0) {
     found.emplace_back("/usr/bin/qemu-system-x86_64");
   }
-  if (const char* newer = std::getenv("VMRIG_QEMU10"); newer != nullptr && *newer != '\0') {
-    found.emplace_back(newer);
+  for (const char* variable : {"VMRIG_QEMU10", "VMRIG_QEMU52", "VMRIG_QEMU111"}) {
+    const char* other = std::getenv(variable);
+    if (other != nullptr && *other != '\0') found.emplace_back(other);
   }
   return found;
 }

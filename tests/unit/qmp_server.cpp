@@ -495,6 +495,23 @@ TEST_CASE("drained() returns when the last client has left, or at its deadline")
   CHECK(wait(soon()) == 0);
 }
 
+TEST_CASE("who watches a command is told when QEMU has carried it out for a client") {
+  MockScript script = upstream_script();
+  script.replies["device_add"] = {};
+  script.replies["device_del"].error_class = "DeviceNotFound";
+  std::vector<std::string> told;  // of the loop's thread, read in it
+  qmp::ServerOptions options;
+  options.watched_commands = {"device_add", "device_del"};
+  options.on_watched = [&told](const std::string& command) { told.push_back(command); };
+  Rig rig(std::move(script), options);
+  qmp::SyncClient client = qmp::SyncClient::connect(rig.path, soon());
+  client.handshake(soon());
+  client.execute("query-status");
+  CHECK_THROWS_AS(client.execute("device_del", Json{{"id", "x"}}), qmp::Error);
+  client.execute("device_add", Json{{"driver", "x"}});
+  rig.in_loop([&] { CHECK(told == std::vector<std::string>{"device_add"}); });
+}
+
 TEST_CASE("a sync client speaks to the server as to QEMU") {
   Rig rig;
   qmp::SyncClient client = qmp::SyncClient::connect(rig.path, soon());

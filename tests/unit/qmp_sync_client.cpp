@@ -142,3 +142,27 @@ TEST_CASE("a listening socket is private, close-on-exec, and takes an old one's 
   const qmp::Fd accepted(::accept4(fresh.get(), nullptr, nullptr, SOCK_CLOEXEC));
   CHECK(accepted);
 }
+
+TEST_CASE("a sync client reconnects to an end that takes a client after another") {
+  MockScript script;
+  script.replies["stop"].value = 1;
+  MockQmpServer server(script);
+  qmp::SyncClient client = qmp::SyncClient::connect(server.path(), soon());
+  client.handshake(soon());
+  server.emit("KEPT");
+  CHECK(client.execute("stop") == 1);
+  server.drop_client();
+  CHECK_THROWS_AS(client.execute("stop"), qmp::Error);
+  CHECK_FALSE(client.is_open());
+  client.reconnect(soon());
+  CHECK(client.is_open());
+  CHECK(client.execute("stop") == 1);
+  CHECK(client.wait_event(qmp::event_named("KEPT"), soon()).name == "KEPT");
+  server.emit("NEW");
+  CHECK(client.wait_event(qmp::event_named("NEW"), soon()).name == "NEW");
+  client.reconnect(soon());  // from an open connection, too
+  CHECK(client.execute("stop") == 1);
+
+  qmp::SyncClient nameless(server.connect());
+  CHECK_THROWS_AS(nameless.reconnect(soon()), qmp::Error);
+}

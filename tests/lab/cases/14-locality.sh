@@ -14,7 +14,7 @@ for node in 0 1; do
 EOF
   undo bash -c '"$0" stop --all --force || :' "$VMRIG"
   free_before=$(free_pages $node 2048)
-  need "$VMRIG" start l$node.json
+  need "$VMRIG" start --paused l$node.json
   expect_eq $((free_before - $(free_pages $node 2048))) 32 "2MiB pages of node $node in use"
   python3 - $node <<'EOF'
 import json, sys

@@ -15,7 +15,7 @@ step "a VM with it"
 echo "{\"name\": \"n\", \"memory\": {\"size\": \"64MiB\"}, \"vfio\": [{\"id\": \"d\", \"host\": \"$vf\"}]}" >n.json
 undo "$VMRIG" recover
 undo bash -c '"$0" stop --all --force || :' "$VMRIG"
-"$VMRIG" start n.json || { "$VMRIG" logs n || :; fail "start"; }
+"$VMRIG" start --paused n.json || { "$VMRIG" logs n || :; fail "start"; }
 expect_eq "$(driver_of "$vf")" vfio-pci "driver of the VF"
 expect_fails 6 "$VMRIG" sriov set "$nvme" --vfs 2
 need "$VMRIG" stop --force n

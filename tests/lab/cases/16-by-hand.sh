@@ -1,4 +1,4 @@
-# limit: 120
+# limit: 180
 # vfio bind and release by hand, a whole group too; VFs that a VM makes go with the last VM.
 . "$LAB_DIR/inside/lib.sh"
 export VMRIG_STATE_DIR=$LAB_WORK/state
@@ -36,10 +36,16 @@ ip link set pf0 up
 undo bash -c '"$0" stop --all --force || :' "$VMRIG"
 for vm in a b; do
   echo "{\"name\": \"$vm\", \"memory\": {\"size\": \"64MiB\"}, \"nics\": [{\"id\": \"n\", \"type\": \"vf\", \"pf\": \"pf0\", \"create\": 2}]}" >$vm.json
-  need "$VMRIG" start $vm.json
+  need "$VMRIG" start --paused $vm.json
 done
 expect_eq "$(<"$pci/$pf0/sriov_numvfs")" 2 "VFs of pf0"
 need "$VMRIG" stop --force a
 expect_eq "$(<"$pci/$pf0/sriov_numvfs")" 2 "VFs of pf0 while b has one"
 need "$VMRIG" stop --force b
 expect_eq "$(<"$pci/$pf0/sriov_numvfs")" 0 "VFs of pf0 after the last"
+
+step "VFs of VMs that end at the same moment"
+for vm in a b; do need "$VMRIG" start --paused $vm.json; done
+expect_eq "$(<"$pci/$pf0/sriov_numvfs")" 2 "VFs of pf0"
+need "$VMRIG" stop --all --force
+expect_eq "$(<"$pci/$pf0/sriov_numvfs")" 0 "VFs of pf0 after both"

@@ -41,6 +41,11 @@ if [ "$LAB_MODE" = shell ]; then
   cd "$LAB_REPO" && busybox setsid busybox cttyhack bash -i </dev/ttyS0 >/dev/ttyS0 2>&1
   exit
 fi
+# A VM of KVM's that is always there: each first one has the kernel patch its scheduler and each last
+# one patch it back (preempt_notifier_key), and TCG has been seen to run the patching's int3 late.
+python3 -c 'import fcntl, os, signal
+vm = fcntl.ioctl(os.open("/dev/kvm", os.O_RDWR), 0xAE01, 0)  # KVM_CREATE_VM
+signal.pause()' </dev/null >/dev/console 2>&1 {events}>&- &
 step "first case"
 printf '@boot\n' >&"$events"
 # shellcheck disable=SC2086  # a list of words

@@ -1,0 +1,121 @@
+#include "launcher/helper_process.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "hostcfg/base/error.hpp"
+#include "launcher/process.hpp"
+#include "qmp/deadline.hpp"
+
+namespace vmrig {
+namespace {
+
+constexpr int kConnectionFd = 3;  // in passt
+constexpr std::chrono::seconds kReadyTimeout{10};
+constexpr std::size_t kMostWords = 2048;  // bytes
+
+class SpawnSettings {
+ public:
+  SpawnSettings(int log, int connection) {
+    ::posix_spawn_file_actions_init(&actions_);
+    ::posix_spawnattr_init(&attributes_);
+    ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    ::posix_spawn_file_actions_adddup2(&actions_, log, STDOUT_FILENO);
+    ::posix_spawn_file_actions_adddup2(&actions_, log, STDERR_FILENO);
+    ::posix_spawn_file_actions_adddup2(&actions_, connection, kConnectionFd);
+    sigset_t none;
+    sigset_t all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    ::posix_spawnattr_setsigmask(&attributes_, &none);
+    ::posix_spawnattr_setsigdefault(&attributes_, &all);
+    // A group of its own: a Ctrl-C at vmrig's terminal is the VM's affair, not passt's.
+    ::posix_spawnattr_setpgroup(&attributes_, 0);
+    ::posix_spawnattr_setflags(
+        &attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
+  }
+  SpawnSettings(const SpawnSettings&) = delete;
+  SpawnSettings& operator=(const SpawnSettings&) = delete;
+  ~SpawnSettings() {
+    ::posix_spawn_file_actions_destroy(&actions_);
+    ::posix_spawnattr_destroy(&attributes_);
+  }
+
+  const posix_spawn_file_actions_t* actions() const { return &actions_; }
+  const posix_spawnattr_t* attributes() const { return &attributes_; }
+
+ private:
+  posix_spawn_file_actions_t actions_{};
+  posix_spawnattr_t attributes_{};
+};
+
+Error refusal(const Helper& helper, std::string cause) {
+  return Error({.status = ExitStatus::kHost,
+                .operation = "start " + helper.program + " for",
+                .object = helper.id,
+                .cause = std::move(cause),
+                .mend = R"("type": "user" does without it)"});
+}
+
+std::uint64_t size_of(const Fd& file) {
+  struct stat status {};
+  return ::fstat(file.get(), &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
+}
+
+}  // namespace
+
+Fd start_passt(const Helper& helper, const VmFolder& folder) {
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) < 0) {
+    throw system_error("make a connection for", helper.id, errno);
+  }
+  Fd ours(ends[0]);
+  Fd theirs(ends[1]);
+  const Fd log = folder.open_log(kQemuLogName);
+  const std::uint64_t log_start = size_of(log);
+
+  std::vector<std::string> words = {helper.program, "--quiet", "--fd",
+                                    std::to_string(kConnectionFd)};
+  words.insert(words.end(), helper.arguments.begin(), helper.arguments.end());
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+  pid_t pid = -1;
+  {
+    const SpawnSettings settings(log.get(), theirs.get());
+    const int error = ::posix_spawn(&pid, helper.program.c_str(), settings.actions(),
+                                    settings.attributes(), arguments.data(), environ);
+    if (error != 0) throw refusal(helper, system_error({}, {}, error).parts().cause);
+  }
+  theirs.reset();
+  const Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!pidfd) throw system_error("watch", helper.program, errno);
+  // It goes into the background once it is ready.
+  const bool has_ended = wait_for_exit(pidfd.get(), qmp::deadline_in(kReadyTimeout));
+  if (!has_ended) {
+    (void)send_signal(pidfd.get(), SIGKILL);
+    (void)wait_for_exit(pidfd.get(), qmp::deadline_in(kReadyTimeout));
+  }
+  const std::optional<ExitReport> report = reap(pidfd.get());
+  if (!has_ended) throw refusal(helper, "it was not ready within 10 s");
+  if (report && !report->clean()) {
+    const std::string said = folder.read_log(kQemuLogName, log_start, kMostWords);
+    throw refusal(helper, said.empty() ? to_string(*report) : said);
+  }
+  return ours;
+}
+
+}  // namespace vmrig

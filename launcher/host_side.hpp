@@ -1,0 +1,48 @@
+// A supervisor's work on the host, done on a thread beside its event loop.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/awaitable.hpp>
+#include <functional>
+#include <string>
+
+#include "launcher/plan.hpp"
+#include "launcher/state_dir.hpp"
+#include "launcher/turn.hpp"
+
+namespace vmrig {
+
+class HostSide {
+ public:
+  // `log` is told of every change; `on_idle` is called after each piece of work, when the thread
+  // has waited for the children that it started (modprobe).
+  HostSide(const boost::asio::any_io_executor& executor,
+           std::function<void(const std::string& line)> log, std::function<void()> on_idle)
+      : turn_(executor), log_(std::move(log)), on_idle_(std::move(on_idle)) {}
+
+  // Applies the plan's host steps. Throws vmrig::Error; what was done then is in the journal.
+  boost::asio::awaitable<void> prepare(const Plan& plan, const VmFolder& folder);
+  // No step of prepare() begins after this; from any thread.
+  void cancel() { is_cancelled_ = true; }
+
+  // Undoes all that the journal holds; to be called when QEMU is gone and nothing holds the devices
+  // any more. Returns what could not be put back, in words; it stays in the journal, and the folder
+  // has to stay for it.
+  boost::asio::awaitable<std::string> give_back(const VmFolder& folder);
+  // The same for only these of its actions, whose device QEMU has let go.
+  boost::asio::awaitable<std::string> give_back(const VmFolder& folder,
+                                                std::function<bool(const HostAction&)> only);
+
+  bool is_at_work() const { return is_at_work_; }
+
+ private:
+  boost::asio::awaitable<void> work(std::function<void()> task);
+
+  Turn turn_;  // one journal, one writer
+  std::function<void(const std::string& line)> log_;
+  std::function<void()> on_idle_;
+  std::atomic<bool> is_cancelled_ = false;
+  bool is_at_work_ = false;
+};
+
+}  // namespace vmrig

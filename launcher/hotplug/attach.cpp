@@ -1,0 +1,372 @@
+// Hotplug: a device comes.
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <exception>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "devices/controllers.hpp"
+#include "hostcfg/base/error.hpp"
+#include "hostcfg/huge_memory.hpp"
+#include "hostcfg/path_facts.hpp"
+#include "hostcfg/read_facts.hpp"
+#include "launcher/child_fds.hpp"
+#include "launcher/host_work.hpp"
+#include "launcher/hotplug/hotplug.hpp"
+#include "launcher/hotplug/qemu_refusal.hpp"
+#include "launcher/net_shares.hpp"
+#include "launcher/network_names.hpp"
+#include "launcher/passthrough.hpp"
+#include "launcher/vf_shares.hpp"
+
+namespace vmrig {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr std::chrono::seconds kUndoTimeout{10};
+
+// What is planned on a thread beside the event loop, with the lock on all VMs' claims.
+struct Planned {
+  std::optional<StateRoot::Lock> lock;
+  AttachPlan plan;
+};
+
+// No more than is looked at: a disk needs nothing but its path.
+HostFacts facts_for(const VmConfig& alone) {
+  const bool wants_pci = wants_pci_devices(alone) || wants_net_devices(alone);
+  const bool wants_usb = wants_usb_devices(alone);
+  if (wants_pci || wants_usb || !alone.memory.devices.empty()) {
+    using Devices = FactsRequest::Devices;
+    FactsRequest request;
+    request.paths = paths_of(alone);
+    request.devices = wants_pci ? Devices::kRead : Devices::kSkip;
+    request.usb = wants_usb ? Devices::kRead : Devices::kSkip;
+    return read_host_facts(request, Topology::of_this_host());
+  }
+  HostFacts facts;
+  for (const std::string& path : paths_of(alone)) facts.paths[path] = read_path_facts(path);
+  return facts;
+}
+
+// A user's network, a tablet or an entropy source needs nothing of the host that another VM could
+// hold.
+bool needs_the_host(const AttachWish& wish) {
+  return wants_pci_devices(wish.alone) || wants_net_devices(wish.alone) ||
+         wants_usb_devices(wish.alone) || wish.kind == DeviceKind::kMemory ||
+         !paths_of(wish.alone).empty();
+}
+
+// What the host's side of a start looks at.
+Plan host_plan(const AttachPlan& attach) {
+  Plan plan;
+  plan.passed = attach.passed;
+  plan.host_steps = attach.host_steps;
+  return plan;
+}
+
+Planned plan_now(const AttachWish& wish, const VmFolder& folder, const Lease& own,
+                 const AttachPlanOptions& options) {
+  Planned planned;
+  HostFacts facts;
+  std::vector<Lease> leases = {own};
+  if (needs_the_host(wish)) {
+    if (const auto root = StateRoot::open_existing(folder.root_path())) {
+      planned.lock = root->lock();
+      for (Lease& lease : leases_of(root->list())) {
+        if (lease.vm != own.vm) leases.push_back(std::move(lease));
+      }
+    }
+    facts = facts_for(wish.alone);
+  }
+  const qmp::QemuCaps no_caps;  // QEMU itself says what it can't do
+  const PlanInput input{.config = wish.alone,
+                        .facts = facts,
+                        .caps = no_caps,
+                        .qemu = {},
+                        .leases = std::move(leases)};
+  planned.plan = plan_attach(wish, input, options);
+  if (!planned.plan.passed.empty() && planned.lock) {
+    LinuxHost host;
+    claim_vf_shares(host, host_plan(planned.plan), folder, *planned.lock);
+  }
+  if (planned.lock) {
+    LinuxHost host;
+    claim_net_shares(host, host_plan(planned.plan), folder, *planned.lock);
+  }
+  return planned;
+}
+
+// VFIO locks all of the guest's memory, which QEMU's limit was not made for at its start.
+void lift_memory_lock_limit(pid_t qemu) {
+  const rlimit unlimited{.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
+  // Without the right to, QEMU's own error tells of the limit.
+  (void)::prlimit(qemu, RLIMIT_MEMLOCK, &unlimited, nullptr);
+}
+
+// Whether the device is a PCI function, mostly.
+bool wants_port(DeviceKind kind) { return kind != DeviceKind::kMemory && kind != DeviceKind::kUsb; }
+
+}  // namespace
+
+asio::awaitable<Json> Hotplug::attach(Json arguments) {
+  const AttachRequest request = attach_request(arguments);
+  const qmp::Deadline deadline = qmp::deadline_in(request.timeout);
+  AttachWish wish;
+  PortSearch search;
+  const AttachPlan plan = co_await prepare_attach(request, wish, search, deadline);
+  const std::string id = wish.id;
+  std::optional<int> fdset;
+  std::exception_ptr fault;
+  try {
+    co_await take_host_devices(plan);
+    DeviceDescription device = plan.device;
+    if (plan.hugepages) fdset = co_await back_by_hugepages(device, *plan.hugepages, deadline);
+    if (!device.controller.empty()) co_await plug_controller(device.controller, deadline);
+    co_await hand_over_fds(plan, deadline);
+    co_await plug(std::move(device), search, deadline);
+  } catch (...) {
+    fault = std::current_exception();
+  }
+  give_up_ports(search);
+  if (fault) co_await take_back_fds(plan);
+  if (!fault && plan.link_down) {
+    try {
+      co_await set_link(id, SetRequest::Link::kDown, deadline);
+    } catch (const Error& error) {
+      parts_.log(error.what());
+    }
+  }
+  if (fdset) co_await drop_fdset(*fdset);
+  if (fault) {
+    co_await forget(id);
+    plugging_.erase(id);
+    std::rethrow_exception(fault);
+  }
+  plugging_.erase(id);
+  if (plan.host_end && plan.host_end->vhost) {
+    update_vhost_threads();
+    parts_.save();
+  }
+  parts_.log(fmt::format("attached {} {}", kind_name(request.kind), id));
+  co_return Json{{"id", id}};
+}
+
+// QEMU is asked for a port while the host is looked at: each takes its time.
+asio::awaitable<AttachPlan> Hotplug::prepare_attach(const AttachRequest& request, AttachWish& wish,
+                                                    PortSearch& search, qmp::Deadline deadline) {
+  AttachPlan plan;
+  try {
+    auto planning = plan_and_claim(request, wish);
+    if (wants_port(request.kind) && config().machine.type == MachineType::kQ35) {
+      using asio::experimental::awaitable_operators::operator&&;
+      auto both = std::move(planning) && search_ahead(search, deadline);
+      plan = co_await std::move(both);
+    } else {
+      plan = co_await std::move(planning);
+    }
+  } catch (...) {
+    give_up_ports(search);
+    throw;
+  }
+  co_return plan;
+}
+
+asio::awaitable<AttachPlan> Hotplug::plan_and_claim(const AttachRequest& request,
+                                                    AttachWish& wish) {
+  const Turn::Holder turn = co_await planning_.take();
+  wish = read_wish(config(), request.kind, request.device);
+  if (wants_pci_devices(wish.alone)) {
+    lift_memory_lock_limit(parts_.state.qemu.pid);
+  }
+  AttachPlanOptions options;
+  options.near = parts_.state.placement.near;
+  options.memory_node = parts_.state.placement.node;
+  options.nic_forms = parts_.state.nic_forms;
+  for (const HostChange& change : parts_.state.host_changes) {
+    if (change.action.is_null()) continue;
+    HostAction action = host_action_from_json(change.action);
+    if (is_shared(action)) options.shares.push_back(std::move(action));
+  }
+  Planned planned;
+  if (needs_the_host(wish)) {
+    std::function<void()> work = [&] {
+      planned = plan_now(wish, parts_.folder(), parts_.state.claim, options);
+    };
+    co_await run_aside(std::move(work));
+  } else {
+    planned = plan_now(wish, parts_.folder(), parts_.state.claim, options);
+  }
+  // Claimed before anything happens, and under the lock.
+  for (PassedRecord& record : passed_records(planned.plan.passed, planned.plan.along)) {
+    parts_.state.passed.push_back(std::move(record));
+  }
+  for (const PciAddress& address : addresses_of(planned.plan.passed, planned.plan.along)) {
+    parts_.state.claim.pci.push_back(address);
+  }
+  if (planned.plan.host_end) {
+    const NicConfig& nic = wish.alone.nics.front();
+    parts_.state.nics.push_back({.id = nic.id,
+                                 .host_end = *planned.plan.host_end,
+                                 .text = host_end_text(nic, *planned.plan.host_end)});
+  }
+  for (HostChange& change : host_changes(planned.plan.host_steps)) {
+    parts_.state.host_changes.push_back(std::move(change));
+  }
+  if (!planned.plan.usb_place.empty()) {
+    parts_.state.usb_places[wish.id] = planned.plan.usb_place;
+  }
+  plugging_.insert(wish.id);
+  change_config(wish.after);
+  parts_.save();
+  co_return std::move(planned.plan);
+}
+
+asio::awaitable<void> Hotplug::take_host_devices(const AttachPlan& plan) {
+  if (plan.host_steps.empty()) co_return;
+  const Plan steps = host_plan(plan);
+  co_await parts_.host.prepare(steps, parts_.folder());
+}
+
+// QEMU takes each by its name when it makes the netdev.
+asio::awaitable<void> Hotplug::hand_over_fds(const AttachPlan& plan, qmp::Deadline deadline) {
+  std::vector<FdSource> sources;
+  for (const NamedFd& fd : plan.fds) sources.push_back(fd.source);
+  const std::vector<Fd> fds = open_child_fds(parts_.folder(), sources, plan.helpers);
+  std::optional<Error> fault;
+  for (std::size_t i = 0; i < fds.size() && !fault; ++i) {
+    qmp::ExecuteOptions options;
+    options.deadline = deadline;
+    options.fds = {fds[i].get()};
+    qmp::Json name = {{"fdname", plan.fds[i].name}};
+    try {
+      (void)co_await parts_.monitor().execute("getfd", std::move(name), std::move(options));
+    } catch (const qmp::Error& error) {
+      fault = qemu_refusal("hand an fd to QEMU for", plan.device.id, error);
+    }
+  }
+  if (fault) throw *fault;
+}
+
+// Those that QEMU has not taken keep the host's device busy.
+asio::awaitable<void> Hotplug::take_back_fds(const AttachPlan& plan) {
+  for (const NamedFd& fd : plan.fds) {
+    QmpCommand command{"closefd", Json{{"fdname", fd.name}}};
+    try {
+      (void)co_await execute(std::move(command), qmp::deadline_in(kUndoTimeout));
+    } catch (const qmp::Error&) {
+      continue;  // it was taken, or never came
+    }
+  }
+}
+
+// A controller stays when its last device has gone: it costs nothing, and the next is quicker.
+asio::awaitable<void> Hotplug::plug_controller(std::string id, qmp::Deadline deadline) {
+  const Turn::Holder turn = co_await controllers_.take();
+  const Json present = co_await peripherals(deadline);
+  const bool is_there = std::any_of(present.begin(), present.end(), [&id](const Json& entry) {
+    return entry.value("name", std::string()) == id;
+  });
+  if (is_there) co_return;
+  DeviceDescription controller = describe_controller(id);
+  PortSearch search;
+  std::exception_ptr fault;
+  try {
+    co_await plug(std::move(controller), search, deadline);
+  } catch (...) {
+    fault = std::current_exception();
+  }
+  give_up_ports(search);
+  if (fault) std::rethrow_exception(fault);
+}
+
+// QEMU is handed the memory as a file that it finds among its own fds.
+asio::awaitable<int> Hotplug::back_by_hugepages(DeviceDescription& device, HugeMemory memory,
+                                                qmp::Deadline deadline) {
+  int fdset = -1;
+  Fd file;
+  std::function<void()> work = [&file, memory] {
+    file = make_huge_memory(memory.size, memory.page_size, memory.node);
+  };
+  co_await run_aside(std::move(work));
+  try {
+    qmp::ExecuteOptions options;
+    options.deadline = deadline;
+    options.fds = {file.get()};
+    qmp::Json none = qmp::Json::object();
+    const Json added =
+        co_await parts_.monitor().execute("add-fd", std::move(none), std::move(options));
+    fdset = added.at("fdset-id").get<int>();
+    for (Backend& backend : device.backends) {
+      backend.props["mem-path"] = fmt::format("/proc/self/fd/{}", added.at("fd").get<int>());
+    }
+  } catch (const qmp::Error& error) {
+    throw qemu_refusal("hand memory to QEMU for", device.id, error);
+  }
+  co_return fdset;
+}
+
+asio::awaitable<void> Hotplug::drop_fdset(int fdset) {
+  QmpCommand command{"remove-fd", Json{{"fdset-id", fdset}}};
+  try {
+    (void)co_await execute(std::move(command), qmp::deadline_in(kUndoTimeout));
+  } catch (const qmp::Error& error) {
+    parts_.log(fmt::format("remove-fd: {}", error.what()));
+  }
+}
+
+asio::awaitable<void> Hotplug::plug(DeviceDescription device, PortSearch& search,
+                                    qmp::Deadline deadline) {
+  std::vector<PlugStep> done;
+  std::exception_ptr fault;
+  try {
+    for (FrontEnd& front_end : device.front_ends) {
+      if (front_end.bus != FrontEnd::Bus::kPci) continue;
+      front_end.props["bus"] = co_await bus_for(device.id, search, deadline);
+    }
+    for (PlugStep& step : backend_steps(device)) co_await make(std::move(step), done, deadline);
+    for (const FrontEnd& front_end : device.front_ends) {
+      co_await make(front_end_step(front_end), done, deadline);
+    }
+  } catch (const qmp::Error& error) {
+    fault = std::make_exception_ptr(qemu_refusal("attach", device.id, error));
+  } catch (...) {
+    fault = std::current_exception();
+  }
+  if (!fault) co_return;
+  co_await take_back(done);
+  search.is_used = false;
+  std::rethrow_exception(fault);
+}
+
+asio::awaitable<void> Hotplug::make(PlugStep step, std::vector<PlugStep>& done,
+                                    qmp::Deadline deadline) {
+  QmpCommand command = std::move(step.plug);
+  (void)co_await execute(std::move(command), deadline);
+  done.push_back(std::move(step));
+}
+
+asio::awaitable<void> Hotplug::take_back(const std::vector<PlugStep>& done) {
+  for (auto step = done.rbegin(); step != done.rend(); ++step) {
+    QmpCommand command = step->unplug;
+    try {
+      (void)co_await execute(std::move(command), qmp::deadline_in(kUndoTimeout));
+    } catch (const qmp::Error& error) {
+      parts_.log(
+          fmt::format("{} of a device that was not attached: {}", step->unplug.name, error.what()));
+    }
+  }
+}
+
+// The VM as it was before the attach.
+asio::awaitable<void> Hotplug::forget(std::string id) {
+  co_await release_host_device(id);
+  change_config(without_device(config(), id));
+  parts_.save();
+}
+
+}  // namespace vmrig

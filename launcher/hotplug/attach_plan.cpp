@@ -1,0 +1,335 @@
+#include "launcher/hotplug/attach_plan.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "devices/disk.hpp"
+#include "devices/memory_device.hpp"
+#include "devices/nic.hpp"
+#include "devices/rng.hpp"
+#include "devices/usb.hpp"
+#include "hostcfg/base/error.hpp"
+#include "hostcfg/base/nearest.hpp"
+#include "launcher/config/load_config.hpp"
+#include "launcher/network.hpp"
+#include "launcher/passthrough.hpp"
+#include "launcher/placement.hpp"
+#include "launcher/preflight.hpp"
+#include "launcher/usb.hpp"
+
+namespace vmrig {
+namespace {
+
+constexpr int kNotBootedFrom = -1;
+
+struct KindEntry {
+  DeviceKind kind;
+  std::string_view name;
+  const char* list;  // JSON pointer of the list in the config
+  std::string_view path;
+};
+
+constexpr std::array kKinds = {
+    KindEntry{DeviceKind::kDisk, "disk", "/disks", "disks"},
+    KindEntry{DeviceKind::kNic, "nic", "/nics", "nics"},
+    KindEntry{DeviceKind::kVfio, "vfio", "/vfio", "vfio"},
+    KindEntry{DeviceKind::kUsb, "usb", "/usb", "usb"},
+    KindEntry{DeviceKind::kMemory, "memory", "/memory/devices", "memory.devices"},
+    KindEntry{DeviceKind::kRng, "rng", "/rngs", "rngs"}};
+
+const KindEntry& entry_of(DeviceKind kind) {
+  return *std::find_if(kKinds.begin(), kKinds.end(),
+                       [kind](const KindEntry& entry) { return entry.kind == kind; });
+}
+
+// "disks[2].path" as the one who attaches a disk knows it: "disk.path".
+void rename_paths(std::vector<Diagnostic>& faults, const KindEntry& kind, std::size_t index) {
+  const std::string list_path = fmt::format("{}[{}]", kind.path, index);
+  for (Diagnostic& fault : faults) {
+    if (fault.path.starts_with(list_path)) {
+      fault.path = std::string(kind.name) + fault.path.substr(list_path.size());
+    }
+  }
+}
+
+template <class T>
+void keep_last_if(bool keeps, std::vector<T>& list) {
+  if (keeps) {
+    list.erase(list.begin(), std::prev(list.end()));
+  } else {
+    list.clear();
+  }
+}
+
+VmConfig only_last(const VmConfig& config, DeviceKind kind) {
+  VmConfig alone = config;
+  alone.boot = BootConfig();
+  alone.serial.clear();
+  keep_last_if(kind == DeviceKind::kDisk, alone.disks);
+  keep_last_if(kind == DeviceKind::kNic, alone.nics);
+  keep_last_if(kind == DeviceKind::kVfio, alone.vfio);
+  keep_last_if(kind == DeviceKind::kUsb, alone.usb);
+  keep_last_if(kind == DeviceKind::kMemory, alone.memory.devices);
+  keep_last_if(kind == DeviceKind::kRng, alone.rngs);
+  return alone;
+}
+
+bool is_block_device(const HostFacts& facts, const std::string& path) {
+  const auto found = facts.paths.find(path);
+  return found != facts.paths.end() && found->second.type == PathFacts::Type::kBlockDevice;
+}
+
+// Hotplugged, so booted from by no firmware that has run already.
+DeviceDescription describe_passed_device(const VmConfig& config, const std::string& id,
+                                         const PciAddress& address, VfioAccess access,
+                                         const FdNaming& fds) {
+  VfioFrontEnd front_end{.id = id,
+                         .origin = "attach",
+                         .address = address,
+                         .access = access,
+                         .rombar = {},
+                         .romfile = "",
+                         .bootindex = kNotBootedFrom};
+  for (const VfioConfig& vfio : config.vfio) {
+    if (vfio.id != id) continue;
+    front_end.rombar = vfio.rombar;
+    front_end.romfile = vfio.romfile;
+    front_end.properties = vfio.properties;
+  }
+  return describe_vfio(front_end, fds);
+}
+
+HugepageSize hugepages_of(const MemoryDeviceConfig& device, const VmConfig& config) {
+  return device.hugepages.value_or(config.memory.hugepages.value_or(HugepageSize::kNone));
+}
+
+void check_pages(const PlanInput& input, const HugeMemory& wanted,
+                 std::vector<Diagnostic>& findings) {
+  const std::uint64_t needed = wanted.size.value / wanted.page_size.value;
+  std::uint64_t free = 0;
+  for (const NumaNode& node : input.facts.nodes) {
+    if (wanted.node && node.id != *wanted.node) continue;
+    if (const HugepagePool* pool = find_pool(node, wanted.page_size)) free += pool->free;
+  }
+  if (free >= needed) return;
+  findings.push_back(finding(
+      Severity::kProblem, "memory.devices[0].hugepages",
+      fmt::format("{} has {} free {} pages, {} are needed",
+                  wanted.node ? fmt::format("node {}", *wanted.node) : "this host", free,
+                  to_string(wanted.page_size), needed),
+      fmt::format("echo N > /sys/devices/system/node/node{}/hugepages/hugepages-{}kB/nr_hugepages",
+                  wanted.node.value_or(0), wanted.page_size.value >> 10)));
+}
+
+void describe_memory(const PlanInput& input, const AttachPlanOptions& options, AttachPlan& plan,
+                     std::vector<Diagnostic>& findings) {
+  const MemoryDeviceConfig& device = input.config.memory.devices.front();
+  MemoryBackend backend;
+  backend.share = input.config.memory.share;
+  if (backend.share) backend.kind = MemoryBackend::Kind::kMemfd;
+  backend.page_size = page_size_of(hugepages_of(device, input.config));
+  backend.merge = input.config.memory.merge;
+  if (input.facts.nodes.size() > 1) backend.node = device.node ? device.node : options.memory_node;
+  const bool is_huge = backend.page_size.value > 0;
+  if (is_huge && device.kind == MemoryDeviceKind::kDimm) {
+    plan.hugepages = HugeMemory{device.size, backend.page_size, backend.node};
+    check_pages(input, *plan.hugepages, findings);
+    backend.kind = MemoryBackend::Kind::kHugetlbfs;
+    backend.share = true;  // the pages are in the file, and have to be used from there
+  } else if (is_huge) {
+    // Populated and given back piece by piece, as the guest asks.
+    backend.kind = MemoryBackend::Kind::kMemfd;
+  }
+  plan.device = describe_memory_device(device, backend, "memory");
+}
+
+// A backend that another process serves needs the guest's memory to be a file that it can map; and
+// QEMU is deaf to all until its other side is there.
+void check_vhost_user(const PlanInput& input, std::vector<Diagnostic>& findings) {
+  const NicConfig& nic = input.config.nics.front();
+  if (nic.type != NicType::kVhostUser) return;
+  if (!input.config.memory.share) {
+    findings.push_back(finding(Severity::kProblem, "nics[0].type",
+                               "the guest's memory is not shared, which only its start can change",
+                               R"(start with "memory": {"share": true})", ExitStatus::kFailed));
+  }
+  if (nic.vhost_user.server) {
+    findings.push_back(finding(Severity::kProblem, "nics[0].server",
+                               "QEMU would stand still until the switch connects",
+                               R"("server": false, or in the VM's config)", ExitStatus::kUsage));
+    return;
+  }
+  const auto found = input.facts.paths.find(*nic.vhost_user.socket);
+  if (found == input.facts.paths.end() || found->second.type != PathFacts::Type::kMissing) return;
+  findings.push_back(finding(Severity::kProblem, "nics[0].socket",
+                             fmt::format("{}: no such file", quote(*nic.vhost_user.socket)),
+                             "start the switch first"));
+}
+
+void require_good(std::vector<Diagnostic> findings, const KindEntry& kind) {
+  std::erase_if(findings, [](const Diagnostic& d) { return d.severity != Severity::kProblem; });
+  if (findings.empty()) return;
+  rename_paths(findings, kind, 0);
+  throw DiagnosticsError(std::move(findings));
+}
+
+template <class T>
+const T* find_id(const std::vector<T>& list, const std::string& id) {
+  const auto found =
+      std::find_if(list.begin(), list.end(), [&](const T& item) { return item.id == id; });
+  return found == list.end() ? nullptr : &*found;
+}
+
+template <class T>
+void erase_id(std::vector<T>& list, const std::string& id) {
+  std::erase_if(list, [&](const T& item) { return item.id == id; });
+}
+
+}  // namespace
+
+std::string_view kind_name(DeviceKind kind) { return entry_of(kind).name; }
+
+DeviceKind kind_from_name(std::string_view name) {
+  std::vector<std::string_view> names;
+  for (const KindEntry& entry : kKinds) {
+    if (entry.name == name) return entry.kind;
+    names.push_back(entry.name);
+  }
+  throw Error({.status = ExitStatus::kUsage,
+               .operation = "attach a device of kind",
+               .object = std::string(name),
+               .cause = "there is no such kind" + did_you_mean(name, names),
+               .mend = fmt::format("one of {}", fmt::join(names, ", "))});
+}
+
+AttachWish read_wish(const VmConfig& vm, DeviceKind kind, const Json& device) {
+  const KindEntry& entry = entry_of(kind);
+  Json candidate = to_json(vm);
+  Json& list = candidate[Json::json_pointer(entry.list)];
+  if (!list.is_array()) list = Json::array();
+  const std::size_t index = list.size();
+  list.push_back(device);
+  AttachWish wish;
+  wish.kind = kind;
+  try {
+    wish.after = config_from_json(candidate);
+  } catch (const DiagnosticsError& error) {
+    std::vector<Diagnostic> faults = error.diagnostics();
+    rename_paths(faults, entry, index);
+    throw DiagnosticsError(std::move(faults));
+  }
+  wish.alone = only_last(wish.after, kind);
+  wish.id = device.at("id").get<std::string>();
+  return wish;
+}
+
+AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
+                       const AttachPlanOptions& options) {
+  const VmConfig& config = wish.alone;
+  const KindEntry& kind = entry_of(wish.kind);
+  std::vector<Diagnostic> findings;
+  AttachPlan plan;
+  check_disks(input, findings);
+  check_macs(input, findings);
+  if (wants_pci_devices(config)) {
+    Passthrough passthrough(input, findings);
+    plan.passed = passthrough.choose(options.near);
+    HostSteps host = plan_host_steps(input, plan.passed, findings);
+    plan.host_steps = std::move(host.steps);
+    plan.along = std::move(host.along);
+  }
+  const std::string origin(kind.name);
+  NetworkPlan network = plan_network(input, findings);
+  std::copy_if(network.steps.begin(), network.steps.end(), std::back_inserter(plan.host_steps),
+               [&options](const HostStep& step) {
+                 const auto& held = options.shares;
+                 return std::find(held.begin(), held.end(), step.action) == held.end();
+               });
+  plan.helpers = std::move(network.helpers);
+  if (wish.kind == DeviceKind::kNic) check_vhost_user(input, findings);
+  std::vector<std::string> usb_places;
+  const std::vector<UsbConfig> usb = choose_usb(input, usb_places, findings);
+  if (!usb_places.empty()) plan.usb_place = usb_places.front();
+  if (wish.kind == DeviceKind::kMemory) describe_memory(input, options, plan, findings);
+  require_good(std::move(findings), kind);
+
+  const FdNaming fds = [&plan, &wish](const FdSource& source) {
+    plan.fds.push_back({fmt::format("vmrig-{}-{}", wish.id, plan.fds.size()), source});
+    return plan.fds.back().name;
+  };
+  if (!plan.passed.empty()) {
+    plan.device = describe_passed_device(config, wish.id, plan.passed.front().address,
+                                         options.vfio_access, fds);
+  } else if (wish.kind == DeviceKind::kDisk) {
+    const DiskConfig& disk = config.disks.front();
+    plan.device =
+        describe_disk(disk, origin, kNotBootedFrom, is_block_device(input.facts, disk.path));
+  } else if (wish.kind == DeviceKind::kNic) {
+    const NicConfig& nic = config.nics.front();
+    plan.host_end = network.ends.front();
+    plan.link_down = nic.link == NicLink::kDown;
+    plan.device = describe_nic(nic, {.origin = origin, .vm_name = config.name}, *plan.host_end,
+                               options.nic_forms, fds);
+  } else if (wish.kind == DeviceKind::kUsb) {
+    const bool on_block_device =
+        usb.front().path && is_block_device(input.facts, *usb.front().path);
+    plan.device = describe_usb(usb.front(), origin, on_block_device);
+  } else if (wish.kind == DeviceKind::kRng) {
+    plan.device = describe_rng(wish.id, origin);
+  }
+  return plan;
+}
+
+bool has_device(const VmConfig& vm, const std::string& id) {
+  return find_id(vm.disks, id) != nullptr || find_id(vm.nics, id) != nullptr ||
+         find_id(vm.usb, id) != nullptr || find_id(vm.memory.devices, id) != nullptr ||
+         find_id(vm.rngs, id) != nullptr || find_id(vm.vfio, id) != nullptr;
+}
+
+std::optional<PresentDevice> find_device(const VmConfig& vm, const std::string& id) {
+  const auto present = [](DeviceKind kind, DeviceDescription device) {
+    return PresentDevice{kind, std::move(device)};
+  };
+  DeviceDescription passed;  // has no backend
+  passed.id = id;
+  if (const DiskConfig* disk = find_id(vm.disks, id)) {
+    // Whether a file or a block device is behind it does not matter to its removal.
+    return present(DeviceKind::kDisk, describe_disk(*disk, "disk", kNotBootedFrom, false));
+  }
+  if (const NicConfig* nic = find_id(vm.nics, id)) {
+    if (nic->type == NicType::kVf) return present(DeviceKind::kNic, passed);
+    // What its fds were does not matter to its removal.
+    const FdNaming no_fds = [](const FdSource&) { return std::string(); };
+    return present(DeviceKind::kNic, describe_nic(*nic, {.origin = "nic", .vm_name = vm.name},
+                                                  NicHostEnd(), NicForms(), no_fds));
+  }
+  if (const UsbConfig* usb = find_id(vm.usb, id)) {
+    return present(DeviceKind::kUsb, describe_usb(*usb, "usb", false));
+  }
+  if (const MemoryDeviceConfig* memory = find_id(vm.memory.devices, id)) {
+    return present(DeviceKind::kMemory, describe_memory_device(*memory, MemoryBackend(), "memory"));
+  }
+  if (find_id(vm.rngs, id) != nullptr) {
+    return present(DeviceKind::kRng, describe_rng(id, "rng"));
+  }
+  if (find_id(vm.vfio, id) != nullptr) return present(DeviceKind::kVfio, passed);
+  return std::nullopt;
+}
+
+VmConfig without_device(VmConfig vm, const std::string& id) {
+  erase_id(vm.disks, id);
+  erase_id(vm.nics, id);
+  erase_id(vm.usb, id);
+  erase_id(vm.memory.devices, id);
+  erase_id(vm.rngs, id);
+  erase_id(vm.vfio, id);
+  std::erase(vm.boot.order, id);
+  return vm;
+}
+
+}  // namespace vmrig

@@ -1,0 +1,92 @@
+// What attaching one device to a running VM takes: a small plan of its own, made by the functions
+// that plan a start. Pure.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "devices/description.hpp"
+#include "devices/vfio.hpp"
+#include "hostcfg/base/json.hpp"
+#include "launcher/host_step.hpp"
+#include "launcher/leases.hpp"
+#include "launcher/plan.hpp"
+
+namespace vmrig {
+
+// Each is one of the config's lists of devices.
+enum class DeviceKind { kDisk, kNic, kVfio, kUsb, kMemory, kRng };
+
+std::string_view kind_name(DeviceKind kind);  // "disk", "nic", …
+// Throws vmrig::Error (kUsage) that names the nearest kind.
+DeviceKind kind_from_name(std::string_view name);
+
+// One more device, read and checked together with all that the VM has.
+struct AttachWish {
+  DeviceKind kind = DeviceKind::kDisk;
+  std::string id;
+  VmConfig after;  // the VM with it
+  VmConfig alone;  // the VM with this device and no other, for the checks against the host
+};
+
+// `device` is an object as in the config's list; paths in it have to be absolute. Throws
+// DiagnosticsError with every fault; the device's keys stand under its kind ("disk.path").
+AttachWish read_wish(const VmConfig& vm, DeviceKind kind, const Json& device);
+
+// Memory of hugepages. QEMU would get the pages in its main loop, deaf for seconds to everyone.
+struct HugeMemory {
+  Bytes size;
+  Bytes page_size;
+  std::optional<int> node;  // host NUMA node that all pages come from
+};
+
+// An fd that QEMU is handed before the device is made, by getfd.
+struct NamedFd {
+  std::string name;
+  FdSource source;
+};
+
+struct AttachPlan {
+  DeviceDescription device;  // its PCI function has no bus yet
+  std::vector<PassedDevice> passed;
+  std::vector<TakenAlong> along;
+  std::vector<HostStep> host_steps;
+  std::string usb_place;                // of a USB device of the host's
+  std::optional<HugeMemory> hugepages;  // that vmrig gets itself, and QEMU maps
+  std::optional<NicHostEnd> host_end;   // of a NIC that is no VF
+  std::vector<NamedFd> fds;             // in the order of opening
+  std::vector<Helper> helpers;          // that such an fd is the connection to
+  bool link_down = false;               // of a NIC, from the start
+};
+
+struct AttachPlanOptions {
+  VfioAccess vfio_access = VfioAccess::kGroup;
+  NicForms nic_forms;              // of this QEMU
+  std::vector<HostAction> shares;  // in what VMs share, that the VM has already
+  std::optional<int> near;         // the host NUMA node of the VM
+  std::optional<int> memory_node;  // that its memory is bound to
+};
+
+// `input.config` is the wish's `alone`; `input.leases` are those of all VMs, this one among them.
+// Throws DiagnosticsError with the problems that the preflight found.
+AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
+                       const AttachPlanOptions& options);
+
+bool has_device(const VmConfig& vm, const std::string& id);
+
+// A device of the VM, as its removal needs it.
+struct PresentDevice {
+  DeviceKind kind = DeviceKind::kDisk;
+  DeviceDescription device;
+};
+
+// nullopt: the config has none with this id.
+std::optional<PresentDevice> find_device(const VmConfig& vm, const std::string& id);
+
+// The VM without the device; as it is when it has none with this id.
+VmConfig without_device(VmConfig vm, const std::string& id);
+
+}  // namespace vmrig

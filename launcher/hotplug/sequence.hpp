@@ -1,0 +1,32 @@
+// A device description as a sequence of QMP commands: the other rendering than command_line's.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "devices/description.hpp"
+#include "hostcfg/base/json.hpp"
+
+namespace vmrig {
+
+struct QmpCommand {
+  std::string name;
+  Json arguments;
+};
+
+// One command, and the one that takes it back.
+struct PlugStep {
+  QmpCommand plug;
+  QmpCommand unplug;
+};
+
+// Creates the backends, in order; to be taken back in reverse.
+std::vector<PlugStep> backend_steps(const DeviceDescription& device);
+
+// Creates a front end, once the backends are there and a PCI function has its bus.
+PlugStep front_end_step(const FrontEnd& front_end);
+
+// What removes the backends once the front ends are gone, the last made first.
+std::vector<QmpCommand> backend_removal(const DeviceDescription& device);
+
+}  // namespace vmrig

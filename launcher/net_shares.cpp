@@ -1,0 +1,57 @@
+#include "launcher/net_shares.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "hostcfg/journal.hpp"
+#include "launcher/host_work.hpp"
+
+namespace vmrig {
+namespace {
+
+// The device that VMs share; empty: the action makes none.
+std::string shared_device(const HostAction& action) {
+  if (const auto* bridge = std::get_if<CreateBridge>(&action)) return bridge->name;
+  if (const auto* vlan = std::get_if<CreateVlan>(&action)) return vlan->name;
+  return {};
+}
+
+bool has_share(const StateRoot& root, const VmEntry& vm, const std::string& device) {
+  try {
+    const auto journal = read_journal(root.path() + "/" + vm.name + "/" + kJournalName);
+    if (!journal) return false;
+    const std::vector<const JournalEntry*> open = journal->open();
+    return std::any_of(open.begin(), open.end(), [&device](const JournalEntry* entry) {
+      return shared_device(entry->action) == device;
+    });
+  } catch (const Error&) {
+    return true;
+  }
+}
+
+}  // namespace
+
+void claim_net_shares(HostControl& host, const Plan& plan, const VmFolder& folder,
+                      const StateRoot::Lock&) {
+  std::optional<HostLease> lease;
+  for (const HostStep& step : plan.host_steps) {
+    if (shared_device(step.action).empty()) continue;
+    if (!lease) lease.emplace(host, folder.path_of(kJournalName), this_owner());
+    lease->intend(step.action);
+  }
+}
+
+bool do_others_share(const HostAction& action, const VmFolder& folder, const StateRoot::Lock&) {
+  const std::string device = shared_device(action);
+  const std::optional<StateRoot> root = StateRoot::open_existing(folder.root_path());
+  if (device.empty() || !root) return false;
+  const std::vector<VmEntry> vms = root->list();
+  return std::any_of(vms.begin(), vms.end(), [&](const VmEntry& vm) {
+    return vm.name != folder.name() && vm.living() && has_share(*root, vm, device);
+  });
+}
+
+}  // namespace vmrig

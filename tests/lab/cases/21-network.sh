@@ -1,0 +1,16 @@
+# limit: 240
+# Taps, bridges that filter VLANs, VLAN devices, macvtaps, rates and vhost-net, on a kernel that has them.
+. "$LAB_DIR/inside/lib.sh"
+
+step "modules"
+for module in tun vhost_net bridge 8021q macvtap ifb act_mirred cls_u32 sch_ingress sch_tbf veth; do
+  need modprobe $module
+done
+
+step "every action on the network"
+export VMRIG_FULL_KERNEL=1
+tests=$LAB_REPO/build/release/tests/integration_tests
+timeout 200 "$tests" --no-colors=1 --source-file="*host_network.cpp" >out 2>&1 || { cat out; fail "integration_tests"; }
+cat out
+grep -q "9 passed | 0 failed" out || fail "not all cases ran"
+if grep SKIPPED out; then fail "a case was skipped"; fi
