@@ -21,7 +21,6 @@ namespace {
 constexpr int kHistoryLines = 1000;
 constexpr std::size_t kMostListed = 200;
 constexpr std::size_t kMostMultibyte = 8;
-constexpr char kControlD = '\x04';
 
 struct EndEditLine {
   void operator()(EditLine* edit) const { ::el_end(edit); }
@@ -79,6 +78,10 @@ class LineEditor::Impl {
     ::el_set(edit_.get(), EL_CLIENTDATA, this);
     ::el_set(edit_.get(), EL_EDITOR, "emacs");
     ::el_set(edit_.get(), EL_SIGNAL, 0);
+    // Between two lines, too, keys wait for the editor: in the terminal's line mode the kernel
+    // would echo them and turn a Ctrl-D into a NUL. el_end() puts the modes back as they were
+    // found.
+    ::el_set(edit_.get(), EL_SETTY, "-x", "-icanon", "-echo", nullptr);
     ::el_set(edit_.get(), EL_PROMPT, &Impl::prompt);
     ::el_set(edit_.get(), EL_HIST, ::history, history_.get());
     ::el_set(edit_.get(), EL_GETCFN, &Impl::on_key);
@@ -167,8 +170,6 @@ class LineEditor::Impl {
         end_ = Line::Kind::kEnd;
         return 0;
       }
-      // Between two lines the terminal is in its own mode, and keeps a Ctrl-D typed ahead as a NUL.
-      if (byte == '\0') byte = kControlD;
       ++bytes;
       const std::size_t used = std::mbrtowc(&character, &byte, 1, &state);
       constexpr auto kUnfinished = static_cast<std::size_t>(-2);

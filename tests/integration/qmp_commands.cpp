@@ -104,8 +104,9 @@ TEST_CASE("qmp at a terminal edits, completes from the schema, shows events and 
   guard.set_environment("XDG_STATE_HOME", guard.folder().path());
   guard.set_environment("TERM", "xterm");
   start_paused(guard, "tty");
-  const std::string command = "before=$(stty -g); \"" + vmrig_program() + "\" --state-dir \"" +
-                              guard.state_dir() +
+  // The shell gets the Ctrl-C too; without a trap dash would end with it.
+  const std::string command = "trap : INT; before=$(stty -g); \"" + vmrig_program() +
+                              "\" --state-dir \"" + guard.state_dir() +
                               "\" qmp tty; echo ended $?; "
                               "[ \"$before\" = \"$(stty -g)\" ] && echo restored";
   const CommandRequest request{.argv = {"script", "-qec", command, "/dev/null"},
