@@ -211,12 +211,23 @@ class Planner {
     option({"-accel", kvm() ? "kvm" : "tcg,thread=multi"}, "machine.accel");
   }
 
+  // AMD's CPUs have no IA32_ARCH_CAPABILITIES. Some kernels offer it there all the same and then
+  // refuse to set it, by which a QEMU before 10.1 ends; Windows guests stumble over it, too.
+  // Source: QEMU's target/i386/cpu.c since 10.1, which does not offer it on AMD.
+  bool wants_no_arch_capabilities(const std::string& model) const {
+    const bool has_hosts = model.rfind("host", 0) == 0 || model.rfind("max", 0) == 0;
+    const std::string& vendor = input_.facts.cpu_vendor;
+    return kvm() && has_hosts && (vendor == "AuthenticAMD" || vendor == "HygonGenuine") &&
+           model.find("arch-capabilities") == std::string::npos;
+  }
+
   void cpu() {
     std::string model = config_.cpu.model.value_or(kvm() ? "host" : "max");
     if (config_.latency && kvm()) {
       model += ",kvm-hint-dedicated=on";
       if (model.rfind("host", 0) == 0) model += ",host-cache-info=on";
     }
+    if (wants_no_arch_capabilities(model)) model += ",arch-capabilities=off";
     option({"-cpu", model}, "cpu.model");
     const TopologyConfig topology =
         config_.cpu.topology.value_or(TopologyConfig{1, max_vcpus(), 1});
@@ -360,11 +371,6 @@ class Planner {
     return find_vfio(id) != nullptr ? -1 : place(config_.nics);
   }
 
-  bool is_block_device(const std::string& path) const {
-    auto found = input_.facts.paths.find(path);
-    return found != input_.facts.paths.end() && found->second.type == PathFacts::Type::kBlockDevice;
-  }
-
   // With the controller that it needs, unless that stands in the list.
   static void append(std::vector<DeviceDescription>& list, DeviceDescription device) {
     const std::string& controller = device.controller;
@@ -389,7 +395,7 @@ class Planner {
     for (std::size_t i = 0; i < config_.disks.size(); ++i) {
       const DiskConfig& disk = config_.disks[i];
       append(list, describe_disk(disk, fmt::format("disks[{}]", i), bootindex(disk.id),
-                                 is_block_device(disk.path)));
+                                 input_.facts.is_block_device(disk.path)));
     }
     for (std::size_t i = 0; i < config_.nics.size(); ++i) {
       const NicConfig& nic = config_.nics[i];
@@ -413,7 +419,7 @@ class Planner {
                                             fmt::format("memory.devices[{}]", i)));
     }
     for (std::size_t i = 0; i < usb_.size(); ++i) {
-      const bool on_block_device = usb_[i].path && is_block_device(*usb_[i].path);
+      const bool on_block_device = usb_[i].path && input_.facts.is_block_device(*usb_[i].path);
       append(list, describe_usb(usb_[i], fmt::format("usb[{}]", i), on_block_device));
     }
 

@@ -1,6 +1,8 @@
 // What a plan refuses before anything is touched, and the accelerator's reasons.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <iterator>
 #include <string>
 
 #include "tests/support/plan_inputs.hpp"
@@ -117,6 +119,23 @@ TEST_CASE("the host CPU model needs KVM") {
       problems_of(plan_of(R"({"name": "a", "memory": {"size": "64MiB"}, "cpu": {"model": "host"}})",
                           recorded_facts("no-kvm"))),
       "cpu.model: \"host\" needs KVM"));
+}
+
+TEST_CASE("a CPU like the host's has no arch-capabilities where the host is AMD's") {
+  const auto cpu_of = [](const std::string& vendor, const std::string& config) {
+    HostFacts facts = recorded_facts("two-socket-72cpu");
+    facts.cpu_vendor = vendor;
+    const Plan plan = plan_of(R"({"name": "a", "memory": {"size": "64MiB"})" + config + "}", facts);
+    const auto argv = plan.argv();
+    return *std::next(std::find(argv.begin(), argv.end(), "-cpu"));
+  };
+  CHECK(cpu_of("GenuineIntel", "") == "host");
+  CHECK(cpu_of("AuthenticAMD", "") == "host,arch-capabilities=off");
+  CHECK(cpu_of("AuthenticAMD", R"(, "cpu": {"model": "max"})") == "max,arch-capabilities=off");
+  CHECK(cpu_of("AuthenticAMD", R"(, "cpu": {"model": "EPYC"})") == "EPYC");
+  CHECK(cpu_of("AuthenticAMD", R"(, "cpu": {"model": "host,arch-capabilities=on"})") ==
+        "host,arch-capabilities=on");
+  CHECK(cpu_of("AuthenticAMD", R"(, "machine": {"accel": "tcg"})") == "max");
 }
 
 TEST_CASE("more vCPUs than the machine can have is refused with its maximum") {
