@@ -35,6 +35,25 @@ CommandRequest holder_request() {
   return request;
 }
 
+constexpr const char* kListener = R"(
+import socket, sys
+server = socket.create_server(("", int(sys.argv[1])))
+print("listening", file=sys.stderr, flush=True)
+peer, _ = server.accept()
+count = 0
+while data := peer.recv(65536):
+    count += len(data)
+print(count, flush=True)
+)";
+
+constexpr const char* kCaller = R"(
+import socket, sys
+peer = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10)
+peer.shutdown(socket.SHUT_WR)
+while data := peer.recv(65536):
+    print(data.decode(), end="")
+)";
+
 // A namespace with one end of a veth pair, 10.9.0.1/24; the other end, peer0, is here.
 class Peer {
  public:
@@ -53,16 +72,23 @@ class Peer {
     return fmt::format("nsenter -t {} -n {}", holder_.pid(), line);
   }
 
+  // The bytes that this port sends, until it closes.
+  CommandRequest caller(const char* address, int port) const {
+    return inside_words({"python3", "-c", kCaller, address, fmt::format("{}", port)});
+  }
+
   // Takes one connection, and tells how many bytes came.
   CommandRequest listener(int port) const {
-    CommandRequest request =
-        request_of({"nsenter", "-t", fmt::format("{}", holder_.pid()), "-n", "sh", "-c",
-                    fmt::format("echo listening >&2; busybox nc -l -p {} | wc -c", port)});
-    request.keep_input_open = true;
-    return request;
+    return inside_words({"python3", "-c", kListener, fmt::format("{}", port)});
   }
 
  private:
+  CommandRequest inside_words(std::vector<std::string> argv) const {
+    std::vector<std::string> words = {"nsenter", "-t", fmt::format("{}", holder_.pid()), "-n"};
+    words.insert(words.end(), argv.begin(), argv.end());
+    return request_of(std::move(words));
+  }
+
   RunningCommand holder_;
 };
 
@@ -75,7 +101,6 @@ struct Running {
 void send_to_peer(Running& vm) {
   RunningCommand listener(vm.peer.listener(5001));
   REQUIRE(listener.wait_for_err("listening"));
-  // The listener may take a moment more to listen.
   vm.console.await(fmt::format("head -c {} /dev/zero | nc -w 20 10.9.0.1 5001", kBytes));
   CHECK(listener.wait_for_out(fmt::format("{}", kBytes)));
 }
@@ -203,8 +228,7 @@ TEST_CASE("a guest behind user networking and behind passt reaches what the host
       send_to_peer(running);
       console.run("(echo hello | nc -l -p 22 >/dev/null 2>&1 &)");
       console.await("netstat -ltn | grep -q :22");
-      const CommandResult greeted = run_command(
-          request_of({"sh", "-c", peer.inside("busybox nc -w 10 10.9.0.254 5022 </dev/null")}));
+      const CommandResult greeted = run_command(peer.caller("10.9.0.254", 5022));
       CHECK(greeted.out == "hello\n");
       CHECK(guard.vmrig({"stop", "traffic", "--force"}).status == 0);
       CHECK(guard.nothing_left());
