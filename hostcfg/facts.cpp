@@ -91,4 +91,9 @@ CpuSet HostFacts::siblings(int cpu) const {
   return set;
 }
 
+bool HostFacts::is_block_device(const std::string& path) const {
+  const auto found = paths.find(path);
+  return found != paths.end() && found->second.type == PathFacts::Type::kBlockDevice;
+}
+
 }  // namespace vmrig

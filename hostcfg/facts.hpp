@@ -227,6 +227,8 @@ struct HostFacts {
   CpuSet online() const;
   // The SMT siblings of `cpu`, itself among them.
   CpuSet siblings(int cpu) const;
+  // False for a path that was not asked for.
+  bool is_block_device(const std::string& path) const;
 };
 
 Json to_json(const HostFacts& facts);

@@ -8,6 +8,7 @@
 
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/files.hpp"
+#include "hostcfg/host_refusal.hpp"
 #include "hostcfg/run_program.hpp"
 
 namespace vmrig {
@@ -48,24 +49,18 @@ bool listed_in(const Sysfs& sysfs, const std::string& release, const char* file,
   }
 }
 
-Error refusal(const std::string& name, std::string cause, std::string mend = {}) {
-  return Error({.status = ExitStatus::kHost,
-                .operation = kOperation,
-                .object = name,
-                .cause = std::move(cause),
-                .mend = std::move(mend)});
-}
-
 void run_modprobe(const std::string& name) {
   const std::string program =
       find_program({"/sbin/modprobe", "/usr/sbin/modprobe", "/bin/modprobe"});
-  if (program.empty()) throw refusal(name, "there is no /sbin/modprobe", "apt install kmod");
+  if (program.empty())
+    throw host_refusal(kOperation, name, "there is no /sbin/modprobe", "apt install kmod");
   const ProgramResult result =
       run_program({program, "--", name}, {"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, kOperation, name);
   if (result.succeeded()) return;
-  throw refusal(name, result.errors.empty()
-                          ? fmt::format("modprobe failed (status {})", result.status)
-                          : result.errors);
+  throw host_refusal(kOperation, name,
+                     result.errors.empty()
+                         ? fmt::format("modprobe failed (status {})", result.status)
+                         : result.errors);
 }
 
 }  // namespace
@@ -84,7 +79,7 @@ void load_module(const Sysfs& sysfs, const std::string& name) {
   if (is_module_loaded(sysfs, name)) return;
   run_modprobe(name);
   if (!is_module_loaded(sysfs, name)) {
-    throw refusal(name, "modprobe succeeded, but the kernel does not have it");
+    throw host_refusal(kOperation, name, "modprobe succeeded, but the kernel does not have it");
   }
 }
 

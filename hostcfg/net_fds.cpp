@@ -17,21 +17,13 @@
 
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/folder_reader.hpp"
+#include "hostcfg/host_refusal.hpp"
 
 namespace vmrig {
 namespace {
 
 constexpr const char* kTun = "/dev/net/tun";
 constexpr const char* kVhostNet = "/dev/vhost-net";
-
-Error refusal(const char* operation, const std::string& object, std::string cause,
-              std::string mend = {}) {
-  return Error({.status = ExitStatus::kHost,
-                .operation = operation,
-                .object = object,
-                .cause = std::move(cause),
-                .mend = std::move(mend)});
-}
 
 ifreq request_for(const std::string& name, unsigned flags) {
   ifreq request{};
@@ -50,23 +42,25 @@ unsigned tap_flags(const std::string& name) {
     flags = parse_number<unsigned>(std::string_view(*text).substr(2), 16).value_or(0);
   }
   if ((flags & IFF_TAP) != 0) return flags;
-  throw refusal("open the tap", name, folder ? "it is no tap" : "there is no such network device");
+  throw host_refusal("open the tap", name,
+                     folder ? "it is no tap" : "there is no such network device");
 }
 
 Error tap_fault(const std::string& name, int queues, int fault) {
   constexpr const char* kOperation = "open the tap";
   if (fault == EBUSY) {
-    return refusal(kOperation, name, "another process has it open",
-                   "vmrig list, or the owner of the tap");
+    return host_refusal(kOperation, name, "another process has it open",
+                        "vmrig list, or the owner of the tap");
   }
   if (fault == E2BIG) {
-    return refusal(kOperation, name, fmt::format("it has no {} queues free", queues));
+    return host_refusal(kOperation, name, fmt::format("it has no {} queues free", queues));
   }
   if (fault == EPERM) {
-    return refusal(kOperation, name, "it belongs to another user",
-                   fmt::format("run vmrig as root, or: ip tuntap add {} mode tap user NAME", name));
+    return host_refusal(
+        kOperation, name, "it belongs to another user",
+        fmt::format("run vmrig as root, or: ip tuntap add {} mode tap user NAME", name));
   }
-  return refusal(kOperation, name, std::generic_category().message(fault));
+  return host_refusal(kOperation, name, std::generic_category().message(fault));
 }
 
 Fd open_node(const char* operation, const std::string& path) {
@@ -85,7 +79,7 @@ struct Macvtap {
 Macvtap find_macvtap(const std::string& name) {
   constexpr const char* kOperation = "open the macvtap";
   const auto folder = FolderReader::open("/sys/class/net/" + name);
-  if (!folder) throw refusal(kOperation, name, "there is no such network device");
+  if (!folder) throw host_refusal(kOperation, name, "there is no such network device");
   Macvtap found;
   found.index = folder->number<int>("ifindex").value_or(0);
   std::optional<std::string> numbers;
@@ -93,13 +87,13 @@ Macvtap find_macvtap(const std::string& name) {
     if (!numbers)
       numbers = folder->attribute(fmt::format(fmt::runtime(place), found.index).c_str());
   }
-  if (!numbers) throw refusal(kOperation, name, "it is no macvtap");
+  if (!numbers) throw host_refusal(kOperation, name, "it is no macvtap");
   const std::size_t colon = numbers->find(':');
   const auto major = parse_number<unsigned>(std::string_view(*numbers).substr(0, colon));
   const auto minor = colon == std::string::npos
                          ? std::nullopt
                          : parse_number<unsigned>(std::string_view(*numbers).substr(colon + 1));
-  if (!major || !minor) throw refusal(kOperation, name, "the kernel does not tell its node");
+  if (!major || !minor) throw host_refusal(kOperation, name, "the kernel does not tell its node");
   found.device = makedev(*major, *minor);
   return found;
 }
@@ -136,7 +130,7 @@ std::vector<Fd> open_macvtap_node(const std::string& name, const std::string& pa
   for (int queue = 0; queue < queues; ++queue) {
     Fd fd(::open(path.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC));
     if (!fd && errno == EBUSY) {
-      throw refusal(kOperation, name, "another process has its queues open");
+      throw host_refusal(kOperation, name, "another process has its queues open");
     }
     if (!fd) throw system_error(kOperation, path, errno);
     const unsigned flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (queues > 1 ? IFF_MULTI_QUEUE : 0U);
@@ -152,9 +146,9 @@ std::vector<Fd> open_macvtap_node(const std::string& name, const std::string& pa
 std::vector<Fd> open_tap_queues(const std::string& name, int queues) {
   const unsigned made_with = tap_flags(name);
   if (queues > 1 && (made_with & IFF_MULTI_QUEUE) == 0) {
-    throw refusal("open the tap", name,
-                  fmt::format("it has one queue, and {} are asked for", queues),
-                  fmt::format("ip tuntap add {} mode tap multi_queue", name));
+    throw host_refusal("open the tap", name,
+                       fmt::format("it has one queue, and {} are asked for", queues),
+                       fmt::format("ip tuntap add {} mode tap multi_queue", name));
   }
   const unsigned flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (made_with & IFF_MULTI_QUEUE);
   std::vector<Fd> fds;
@@ -182,8 +176,8 @@ std::vector<Fd> open_vhost_net(int queues) {
   for (int queue = 0; queue < queues; ++queue) {
     Fd fd(::open(kVhostNet, O_RDWR | O_CLOEXEC));
     if (!fd && (errno == ENOENT || errno == ENODEV || errno == ENXIO)) {
-      throw refusal(kOperation, kVhostNet, "the kernel module vhost_net is not loaded",
-                    "modprobe vhost_net, or \"vhost\": false");
+      throw host_refusal(kOperation, kVhostNet, "the kernel module vhost_net is not loaded",
+                         "modprobe vhost_net, or \"vhost\": false");
     }
     if (!fd)
       throw system_error(kOperation, kVhostNet, errno, "run vmrig as root, or \"vhost\": false");

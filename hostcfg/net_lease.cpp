@@ -8,20 +8,12 @@
 #include <vector>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/host_refusal.hpp"
 
 namespace vmrig {
 namespace {
 
 using Result = UndoLine::Result;
-
-Error refusal(const char* operation, const std::string& object, std::string cause,
-              std::string mend = {}) {
-  return Error({.status = ExitStatus::kHost,
-                .operation = operation,
-                .object = object,
-                .cause = std::move(cause),
-                .mend = std::move(mend)});
-}
 
 // A thing that VMs share belongs to vmrig as a whole: whose it is stands in the journals.
 NetOldState shared_old(NetControl& net, const std::string& name) {
@@ -35,8 +27,8 @@ NetOldState shared_old(NetControl& net, const std::string& name) {
 NetOldState private_old(NetControl& net, const char* operation, const std::string& name,
                         const std::string& mark) {
   if (net.link(name)) {
-    throw refusal(operation, name, "there is a network device of this name",
-                  "another \"ifname\" in the config, or: ip -d link show " + name);
+    throw host_refusal(operation, name, "there is a network device of this name",
+                       "another \"ifname\" in the config, or: ip -d link show " + name);
   }
   NetOldState old;
   old.mark = mark;
@@ -44,7 +36,7 @@ NetOldState private_old(NetControl& net, const char* operation, const std::strin
 }
 
 void require(NetControl& net, const char* operation, const std::string& device) {
-  if (!net.link(device)) throw refusal(operation, device, "there is no such network device");
+  if (!net.link(device)) throw host_refusal(operation, device, "there is no such network device");
 }
 
 UndoLine line(const HostAction& action, Result result, std::string text) {
@@ -71,7 +63,7 @@ NetOldState ReadOldNet::operator()(const CreateTap& action) const {
 NetOldState ReadOldNet::operator()(const JoinBridge& action) const {
   const auto port = net.port(action.device);
   if (!port) {
-    throw refusal("make a port of a bridge", action.device, "there is no such network device");
+    throw host_refusal("make a port of a bridge", action.device, "there is no such network device");
   }
   NetOldState old;
   old.master = port->master;
@@ -99,13 +91,13 @@ NetOldState ReadOldNet::operator()(const SetRate& action) const {
   require(net, kOperation, action.device);
   const RateState now = net.rate(action.device);
   if (!now.foreign_root.empty() && action.ingress_bit_s) {
-    throw refusal(kOperation, action.device,
-                  fmt::format("it has a queueing discipline already ({})", now.foreign_root),
-                  fmt::format("tc qdisc del dev {} root, or no \"rate\"", action.device));
+    throw host_refusal(kOperation, action.device,
+                       fmt::format("it has a queueing discipline already ({})", now.foreign_root),
+                       fmt::format("tc qdisc del dev {} root, or no \"rate\"", action.device));
   }
   if (now.foreign_ingress && action.egress_bit_s) {
-    throw refusal(kOperation, action.device, "it has an ingress queueing discipline already",
-                  fmt::format("tc qdisc del dev {} ingress, or no \"rate\"", action.device));
+    throw host_refusal(kOperation, action.device, "it has an ingress queueing discipline already",
+                       fmt::format("tc qdisc del dev {} ingress, or no \"rate\"", action.device));
   }
   NetOldState old;
   old.mark = mark;
@@ -114,9 +106,9 @@ NetOldState ReadOldNet::operator()(const SetRate& action) const {
 
 NetOldState ReadOldNet::operator()(const AddOvsPort& action) const {
   if (const auto port = net.ovs_port(action.port)) {
-    throw refusal("set up the Open vSwitch port", action.port,
-                  "it is a port of " + port->bridge + " already",
-                  fmt::format("ovs-vsctl del-port {}", action.port));
+    throw host_refusal("set up the Open vSwitch port", action.port,
+                       "it is a port of " + port->bridge + " already",
+                       fmt::format("ovs-vsctl del-port {}", action.port));
   }
   NetOldState old;
   old.mark = mark;

@@ -7,6 +7,7 @@
 
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/checkpoint.hpp"
+#include "hostcfg/host_refusal.hpp"
 
 namespace vmrig {
 namespace {
@@ -15,19 +16,10 @@ std::string device_folder(const PciAddress& device) {
   return "sys/bus/pci/devices/" + device.to_string();
 }
 
-Error refusal(std::string operation, const PciAddress& device, std::string cause,
-              std::string mend = {}) {
-  return Error({.status = ExitStatus::kHost,
-                .operation = std::move(operation),
-                .object = device.to_string(),
-                .cause = std::move(cause),
-                .mend = std::move(mend)});
-}
-
 DriverState require_state(const Sysfs& sysfs, const PciAddress& device,
                           const std::string& operation) {
   if (auto state = read_driver_state(sysfs, device)) return *std::move(state);
-  throw refusal(operation, device, "there is no such PCI device");
+  throw host_refusal(operation, device.to_string(), "there is no such PCI device");
 }
 
 // One attribute's write; a failure says which attribute and the kernel's reason.
@@ -38,9 +30,9 @@ void write(const Sysfs& sysfs, const PciAddress& device, const std::string& oper
   } catch (const std::system_error& fault) {
     const std::string mend =
         fault.code() == std::errc::permission_denied ? "run vmrig as root" : "";
-    throw refusal(operation, device,
-                  fmt::format("{}: {}", file.substr(file.rfind('/') + 1), fault.code().message()),
-                  mend);
+    throw host_refusal(
+        operation, device.to_string(),
+        fmt::format("{}: {}", file.substr(file.rfind('/') + 1), fault.code().message()), mend);
   }
 }
 
@@ -52,8 +44,8 @@ void set_override(const Sysfs& sysfs, const PciAddress& device, const std::strin
   checkpoint("after driver_override");
   const std::string now = require_state(sysfs, device, operation).driver_override;
   if (now != driver) {
-    throw refusal(
-        operation, device,
+    throw host_refusal(
+        operation, device.to_string(),
         fmt::format("its driver_override is {} after {} was written", quote(now), quote(driver)));
   }
 }
@@ -75,7 +67,8 @@ void unbind(const Sysfs& sysfs, const PciAddress& device, const std::string& ope
   }
   checkpoint("after unbind");
   if (!sysfs.wait_until([&] { return !is_on(sysfs, device, driver); })) {
-    throw refusal(operation, device, fmt::format("driver {} does not let go of it", driver));
+    throw host_refusal(operation, device.to_string(),
+                       fmt::format("driver {} does not let go of it", driver));
   }
 }
 
@@ -114,8 +107,8 @@ void bind_pci_driver(const Sysfs& sysfs, const PciAddress& device, const std::st
   const std::string operation = fmt::format("bind to {} the device", driver);
   const DriverState now = require_state(sysfs, device, operation);
   if (!sysfs.exists("sys/bus/pci/drivers/" + driver)) {
-    throw refusal(operation, device, fmt::format("the kernel has no driver {}", driver),
-                  "modprobe " + driver);
+    throw host_refusal(operation, device.to_string(),
+                       fmt::format("the kernel has no driver {}", driver), "modprobe " + driver);
   }
   if (now == DriverState{driver, driver}) return;
   // The override first: in the moment without a driver, no other can take the device.
@@ -128,9 +121,10 @@ void bind_pci_driver(const Sysfs& sysfs, const PciAddress& device, const std::st
   write(sysfs, device, operation, "sys/bus/pci/drivers/" + driver + "/bind", device.to_string());
   if (!sysfs.wait_until([&] { return is_on(sysfs, device, driver); })) {
     const std::string other = require_state(sysfs, device, operation).driver;
-    throw refusal(operation, device,
-                  other.empty() ? "the driver did not take it" : "driver " + other + " took it",
-                  "dmesg says more");
+    throw host_refusal(
+        operation, device.to_string(),
+        other.empty() ? "the driver did not take it" : "driver " + other + " took it",
+        "dmesg says more");
   }
 }
 
@@ -153,8 +147,9 @@ void restore_pci_driver(const Sysfs& sysfs, const PciAddress& device, const Driv
   }
   if (old.driver.empty() || is_on(sysfs, device, old.driver)) return;
   if (!sysfs.exists("sys/bus/pci/drivers/" + old.driver)) {
-    throw refusal(operation, device, fmt::format("the kernel has no driver {}", old.driver),
-                  "modprobe " + old.driver);
+    throw host_refusal(operation, device.to_string(),
+                       fmt::format("the kernel has no driver {}", old.driver),
+                       "modprobe " + old.driver);
   }
   if (bind_directly(sysfs, device, old.driver)) return;
   // A driver that had it only by an override (or a VF whose PF has drivers_autoprobe off) takes
@@ -163,8 +158,8 @@ void restore_pci_driver(const Sysfs& sysfs, const PciAddress& device, const Driv
   probe(sysfs, device, operation);
   set_override(sysfs, device, operation, old.driver_override);
   if (!is_on(sysfs, device, old.driver)) {
-    throw refusal(operation, device, fmt::format("driver {} does not take it", old.driver),
-                  "dmesg says more");
+    throw host_refusal(operation, device.to_string(),
+                       fmt::format("driver {} does not take it", old.driver), "dmesg says more");
   }
 }
 

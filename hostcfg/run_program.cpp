@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/base/fd.hpp"
+#include "hostcfg/spawn_settings.hpp"
 
 namespace vmrig {
 namespace {
@@ -55,46 +55,6 @@ void read_both(Pipe& output, Pipe& errors, ProgramResult& result) {
 
 void cut_newlines(std::string& text) { text.erase(text.find_last_not_of('\n') + 1); }
 
-// The attributes and file actions of posix_spawn, freed at the end.
-class SpawnSettings {
- public:
-  SpawnSettings(int output, int errors) {
-    ::posix_spawn_file_actions_init(&actions_);
-    ::posix_spawnattr_init(&attributes_);
-    ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    ::posix_spawn_file_actions_adddup2(&actions_, output, STDOUT_FILENO);
-    ::posix_spawn_file_actions_adddup2(&actions_, errors, STDERR_FILENO);
-    // Signals that this process blocks or ignores (SIGPIPE, SIGCHLD) are not the program's affair.
-    sigset_t none;
-    sigset_t all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    ::posix_spawnattr_setsigmask(&attributes_, &none);
-    ::posix_spawnattr_setsigdefault(&attributes_, &all);
-    ::posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  }
-  SpawnSettings(const SpawnSettings&) = delete;
-  SpawnSettings& operator=(const SpawnSettings&) = delete;
-  ~SpawnSettings() {
-    ::posix_spawn_file_actions_destroy(&actions_);
-    ::posix_spawnattr_destroy(&attributes_);
-  }
-  const posix_spawn_file_actions_t* actions() const { return &actions_; }
-  const posix_spawnattr_t* attributes() const { return &attributes_; }
-
- private:
-  posix_spawn_file_actions_t actions_{};
-  posix_spawnattr_t attributes_{};
-};
-
-// A list as exec(2) takes it. The words have to outlive it.
-std::vector<char*> pointers(std::vector<std::string>& words) {
-  std::vector<char*> list;
-  for (std::string& word : words) list.push_back(word.data());
-  list.push_back(nullptr);
-  return list;
-}
-
 }  // namespace
 
 ProgramResult run_program(const std::vector<std::string>& command,
@@ -106,10 +66,12 @@ ProgramResult run_program(const std::vector<std::string>& command,
   std::vector<std::string> variables = environment;
   pid_t child = -1;
   {
-    const SpawnSettings settings(output.write_end.get(), errors.write_end.get());
+    SpawnSettings settings;
+    settings.pass(output.write_end.get(), STDOUT_FILENO);
+    settings.pass(errors.write_end.get(), STDERR_FILENO);
     const int fault =
         ::posix_spawn(&child, command.front().c_str(), settings.actions(), settings.attributes(),
-                      pointers(words).data(), pointers(variables).data());
+                      exec_list(words).data(), exec_list(variables).data());
     if (fault != 0) throw system_error(operation, object, fault);
   }
   output.write_end.reset();

@@ -1,6 +1,5 @@
 #include "launcher/helper_process.hpp"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
@@ -17,6 +16,7 @@
 #include <vector>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/spawn_settings.hpp"
 #include "launcher/process.hpp"
 #include "qmp/deadline.hpp"
 
@@ -26,41 +26,6 @@ namespace {
 constexpr int kConnectionFd = 3;  // in passt
 constexpr std::chrono::seconds kReadyTimeout{10};
 constexpr std::size_t kMostWords = 2048;  // bytes
-
-class SpawnSettings {
- public:
-  SpawnSettings(int log, int connection) {
-    ::posix_spawn_file_actions_init(&actions_);
-    ::posix_spawnattr_init(&attributes_);
-    ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    ::posix_spawn_file_actions_adddup2(&actions_, log, STDOUT_FILENO);
-    ::posix_spawn_file_actions_adddup2(&actions_, log, STDERR_FILENO);
-    ::posix_spawn_file_actions_adddup2(&actions_, connection, kConnectionFd);
-    sigset_t none;
-    sigset_t all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    ::posix_spawnattr_setsigmask(&attributes_, &none);
-    ::posix_spawnattr_setsigdefault(&attributes_, &all);
-    // A group of its own: a Ctrl-C at vmrig's terminal is the VM's affair, not passt's.
-    ::posix_spawnattr_setpgroup(&attributes_, 0);
-    ::posix_spawnattr_setflags(
-        &attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-  }
-  SpawnSettings(const SpawnSettings&) = delete;
-  SpawnSettings& operator=(const SpawnSettings&) = delete;
-  ~SpawnSettings() {
-    ::posix_spawn_file_actions_destroy(&actions_);
-    ::posix_spawnattr_destroy(&attributes_);
-  }
-
-  const posix_spawn_file_actions_t* actions() const { return &actions_; }
-  const posix_spawnattr_t* attributes() const { return &attributes_; }
-
- private:
-  posix_spawn_file_actions_t actions_{};
-  posix_spawnattr_t attributes_{};
-};
 
 Error refusal(const Helper& helper, std::string cause) {
   return Error({.status = ExitStatus::kHost,
@@ -90,14 +55,15 @@ Fd start_passt(const Helper& helper, const VmFolder& folder) {
   std::vector<std::string> words = {helper.program, "--quiet", "--fd",
                                     std::to_string(kConnectionFd)};
   words.insert(words.end(), helper.arguments.begin(), helper.arguments.end());
-  std::vector<char*> arguments;
-  for (std::string& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
   pid_t pid = -1;
   {
-    const SpawnSettings settings(log.get(), theirs.get());
+    SpawnSettings settings;
+    settings.pass(log.get(), STDOUT_FILENO);
+    settings.pass(log.get(), STDERR_FILENO);
+    settings.pass(theirs.get(), kConnectionFd);
+    settings.lead_group();
     const int error = ::posix_spawn(&pid, helper.program.c_str(), settings.actions(),
-                                    settings.attributes(), arguments.data(), environ);
+                                    settings.attributes(), exec_list(words).data(), environ);
     if (error != 0) throw refusal(helper, system_error({}, {}, error).parts().cause);
   }
   theirs.reset();

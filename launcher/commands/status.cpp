@@ -26,23 +26,25 @@ struct LiveThread {
   std::optional<CpuSet> allowed;  // none: the thread is gone
 };
 
-// A thread of this very QEMU, or one that the kernel runs for it: a tid may be another's by now.
-bool is_its_own(const VmThread& thread, pid_t qemu) {
-  if (thread.role != "vhost") {
-    const auto tasks = FolderReader::open(fmt::format("/proc/{}/task", qemu));
-    return tasks && tasks->exists(fmt::format("{}", thread.tid).c_str());
-  }
-  const std::vector<VmThread> workers = vhost_threads(qemu, CpuSet());
-  return std::any_of(workers.begin(), workers.end(),
-                     [&thread](const VmThread& worker) { return worker.tid == thread.tid; });
-}
-
+// Of the recorded threads, those that are still this VM's: a tid may be another's by now.
 std::vector<LiveThread> read_threads(const VmEntry& entry) {
   std::vector<LiveThread> threads;
   if (!entry.state) return threads;
+  std::optional<FolderReader> tasks;
+  std::vector<VmThread> workers;  // the kernel's, for this QEMU
+  if (entry.qemu_alive) {
+    const pid_t qemu = entry.state->qemu.pid;
+    tasks = FolderReader::open(fmt::format("/proc/{}/task", qemu));
+    workers = vhost_threads(qemu, CpuSet());
+  }
+  const auto is_its_own = [&](const VmThread& thread) {
+    if (tasks && tasks->exists(fmt::format("{}", thread.tid).c_str())) return true;
+    return std::any_of(workers.begin(), workers.end(),
+                       [&thread](const VmThread& worker) { return worker.tid == thread.tid; });
+  };
   for (const VmThread& thread : entry.state->threads) {
     LiveThread live{.recorded = thread, .allowed = std::nullopt};
-    if (entry.qemu_alive && is_its_own(thread, entry.state->qemu.pid)) {
+    if (is_its_own(thread)) {
       try {
         live.allowed = thread_affinity(thread.tid);
       } catch (const Error&) {

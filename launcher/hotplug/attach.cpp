@@ -237,8 +237,7 @@ asio::awaitable<void> Hotplug::hand_over_fds(const AttachPlan& plan, qmp::Deadli
   std::vector<FdSource> sources;
   for (const NamedFd& fd : plan.fds) sources.push_back(fd.source);
   const std::vector<Fd> fds = open_child_fds(parts_.folder(), sources, plan.helpers);
-  std::optional<Error> fault;
-  for (std::size_t i = 0; i < fds.size() && !fault; ++i) {
+  for (std::size_t i = 0; i < fds.size(); ++i) {
     qmp::ExecuteOptions options;
     options.deadline = deadline;
     options.fds = {fds[i].get()};
@@ -246,10 +245,9 @@ asio::awaitable<void> Hotplug::hand_over_fds(const AttachPlan& plan, qmp::Deadli
     try {
       (void)co_await parts_.monitor().execute("getfd", std::move(name), std::move(options));
     } catch (const qmp::Error& error) {
-      fault = qemu_refusal("hand an fd to QEMU for", plan.device.id, error);
+      throw qemu_refusal("hand an fd to QEMU for", plan.device.id, error);
     }
   }
-  if (fault) throw *fault;
 }
 
 // Those that QEMU has not taken keep the host's device busy.

@@ -79,19 +79,13 @@ VmConfig only_last(const VmConfig& config, DeviceKind kind) {
   return alone;
 }
 
-bool is_block_device(const HostFacts& facts, const std::string& path) {
-  const auto found = facts.paths.find(path);
-  return found != facts.paths.end() && found->second.type == PathFacts::Type::kBlockDevice;
-}
-
 // Hotplugged, so booted from by no firmware that has run already.
 DeviceDescription describe_passed_device(const VmConfig& config, const std::string& id,
-                                         const PciAddress& address, VfioAccess access,
-                                         const FdNaming& fds) {
+                                         const PciAddress& address, const FdNaming& fds) {
   VfioFrontEnd front_end{.id = id,
                          .origin = "attach",
                          .address = address,
-                         .access = access,
+                         .access = VfioAccess::kGroup,
                          .rombar = {},
                          .romfile = "",
                          .bootindex = kNotBootedFrom};
@@ -263,12 +257,11 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
     return plan.fds.back().name;
   };
   if (!plan.passed.empty()) {
-    plan.device = describe_passed_device(config, wish.id, plan.passed.front().address,
-                                         options.vfio_access, fds);
+    plan.device = describe_passed_device(config, wish.id, plan.passed.front().address, fds);
   } else if (wish.kind == DeviceKind::kDisk) {
     const DiskConfig& disk = config.disks.front();
     plan.device =
-        describe_disk(disk, origin, kNotBootedFrom, is_block_device(input.facts, disk.path));
+        describe_disk(disk, origin, kNotBootedFrom, input.facts.is_block_device(disk.path));
   } else if (wish.kind == DeviceKind::kNic) {
     const NicConfig& nic = config.nics.front();
     plan.host_end = network.ends.front();
@@ -276,8 +269,7 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
     plan.device = describe_nic(nic, {.origin = origin, .vm_name = config.name}, *plan.host_end,
                                options.nic_forms, fds);
   } else if (wish.kind == DeviceKind::kUsb) {
-    const bool on_block_device =
-        usb.front().path && is_block_device(input.facts, *usb.front().path);
+    const bool on_block_device = usb.front().path && input.facts.is_block_device(*usb.front().path);
     plan.device = describe_usb(usb.front(), origin, on_block_device);
   } else if (wish.kind == DeviceKind::kRng) {
     plan.device = describe_rng(wish.id, origin);

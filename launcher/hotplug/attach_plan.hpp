@@ -63,7 +63,6 @@ struct AttachPlan {
 };
 
 struct AttachPlanOptions {
-  VfioAccess vfio_access = VfioAccess::kGroup;
   NicForms nic_forms;              // of this QEMU
   std::vector<HostAction> shares;  // in what VMs share, that the VM has already
   std::optional<int> near;         // the host NUMA node of the VM
