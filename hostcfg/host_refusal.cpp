@@ -4,8 +4,7 @@
 
 namespace vmrig {
 
-Error host_refusal(std::string operation, std::string object, std::string cause,
-                   std::string mend) {
+Error host_refusal(std::string operation, std::string object, std::string cause, std::string mend) {
   return Error({.status = ExitStatus::kHost,
                 .operation = std::move(operation),
                 .object = std::move(object),

@@ -18,7 +18,8 @@ def clean(value):
         return [clean(v) for v in value if not (isinstance(v, dict) and v.get("scope") == "link")]
     return value
 print(json.dumps([clean(ask("ip", "-j", "-d", "addr")), clean(ask("bridge", "-j", "vlan")),
-                  [q for q in clean(ask("tc", "-j", "qdisc")) if q.get("handle") != "0:"]], sort_keys=True))
+                  [q for q in clean(ask("tc", "-j", "qdisc")) if q.get("handle") != "0:"],
+                  ask("nft", "-j", "list", "ruleset")], sort_keys=True))
 EOF
 }
 
@@ -45,7 +46,7 @@ ip link set "$card" netns wire
 undo ip -n wire link set "$card" netns 1
 ip -n wire link set "$card" up
 ip -n wire addr add 198.51.100.9/24 dev "$card"
-modprobe -a tun vhost_net bridge macvtap
+modprobe -a tun vhost_net bridge macvtap nf_tables
 before=$(network_now)
 
 step "start, until the guest greets"
@@ -82,6 +83,22 @@ for vlan in 10 20; do
   need bridge vlan add dev p$vlan vid $vlan pvid untagged
   need bridge vlan del dev p$vlan vid 1
 done
+cat >receive.py <<'EOF'
+import socket, sys
+server = socket.create_server(("", 5001))
+print("listening", flush=True)
+peer, _ = server.accept()
+count = 0
+while data := peer.recv(65536):
+    count += len(data)
+print("received", count, flush=True)
+EOF
+for peer in peer10 wire; do
+  ip netns exec $peer python3 receive.py >$peer.out 2>&1 &
+  receiver=$!
+  undo end_process $receiver
+  wait_for_line $peer.out listening 30 $receiver
+done
 cat >commands <<'EOF'
 at() { for card in /sys/class/net/*; do grep -q "$1" "$card/address" && basename "$card"; done; }
 tap=$(at 52:54:00:1a:b2:01); vtap=$(at 52:54:00:1a:b2:02)
@@ -90,16 +107,19 @@ echo "queues $(ls -d /sys/class/net/$tap/queues/rx-* | wc -l)"
 n=0; until ping -c 1 -W 2 192.0.2.10 >/dev/null || [ $n = 20 ]; do n=$((n + 1)); done
 ping -c 3 -W 5 192.0.2.10 >/dev/null && echo "same VLAN reached"
 ping -c 3 -W 2 192.0.2.20 >/dev/null || echo "other VLAN not reached"
+head -c 1000000 /dev/zero | nc -w 60 192.0.2.10 5001
 ip link set "$vtap" up; ip addr add 198.51.100.2/24 dev "$vtap"
 n=0; until ping -c 1 -W 2 198.51.100.9 >/dev/null || [ $n = 20 ]; do n=$((n + 1)); done
 ping -c 3 -W 5 198.51.100.9 >/dev/null && echo "wire reached"
+head -c 1000000 /dev/zero | nc -w 60 198.51.100.9 5001
 EOF
 timeout 250 "$VMRIG" console v <commands >console.out 2>&1 &
 console=$!
 wait_for_line console.out "queues 2" 60 $console
 wait_for_line console.out "same VLAN reached" 110 $console
 wait_for_line console.out "other VLAN not reached" 60 $console
-wait_for_line console.out "wire reached" 110 $console
+wait_for_line console.out "wire reached" 150 $console
+for peer in peer10 wire; do wait_for_line $peer.out "received 1000000" 90; done
 # It is the VLAN that keeps the packet away: with it, the same peer answers.
 ip -n peer20 neigh | grep -q 52:54:00:1a:b2:01 && fail "the other VLAN's peer has seen the guest"
 
