@@ -202,7 +202,9 @@ std::string ifb_name(const std::string& device) {
 RateState read_rate(NetlinkSocket& socket, const std::string& device) {
   RateState state;
   const auto ifb = our_ifb(socket, device);
-  state.ours = ifb.has_value();
+  // One without an alias is that of a vmrig that died while it made it.
+  const auto named = read_link(socket, ifb_name(device));
+  state.ours = ifb || (named && is_unfinished(*named, "ifb"));
   const auto link = read_link(socket, device);
   if (!link) return state;
   for (const Qdisc& qdisc : read_qdiscs(socket, *link)) {

@@ -9,6 +9,7 @@ std::vector<Command> all_commands() {
       {"start", "CONFIG", "Start a VM in the background", define_start},
       {"list", "", "List the VMs", define_list},
       {"status", "NAME", "Show one VM in full", define_status},
+      {"verify", "NAME", "Measure a running VM against its plan", define_verify},
       {"stop", "NAME", "Power a VM off: by ACPI, then quit, then kill", define_stop},
       {"pause", "NAME", "Stop a VM's vCPUs", define_pause},
       {"resume", "NAME", "Let a paused VM go on", define_resume},

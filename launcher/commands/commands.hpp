@@ -12,6 +12,7 @@ RunCommand define_run(CommandLine& line);
 RunCommand define_start(CommandLine& line);
 RunCommand define_list(CommandLine& line);
 RunCommand define_status(CommandLine& line);
+RunCommand define_verify(CommandLine& line);
 RunCommand define_stop(CommandLine& line);
 RunCommand define_pause(CommandLine& line);
 RunCommand define_resume(CommandLine& line);

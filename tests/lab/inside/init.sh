@@ -4,7 +4,7 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 unset TERM
 . /run/lab/share/env
 exec {events}>/dev/ttyS1
-busybox stty -F /dev/ttyS1 raw -echo
+stty -F /dev/ttyS1 raw -echo
 # step TEXT: to the runner outside, and with the uptime to the console.
 step() {
   local up
