@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -27,6 +28,7 @@
 #include "launcher/idle_memory.hpp"
 #include "launcher/refusal.hpp"
 #include "launcher/stop_ladder.hpp"
+#include "launcher/stray_threads.hpp"
 #include "launcher/vm_log.hpp"
 #include "qmp/error.hpp"
 #include "qmp/server.hpp"
@@ -44,6 +46,8 @@ constexpr std::chrono::seconds kDrainTimeout{2};
 constexpr std::chrono::seconds kStatusTimeout{2};
 constexpr std::chrono::seconds kReconnectTimeout{5};
 constexpr double kMaxStopTimeoutS = 86400;
+constexpr std::array<std::chrono::milliseconds, 3> kStrayLooks{
+    std::chrono::milliseconds(50), std::chrono::seconds(1), std::chrono::seconds(5)};
 
 std::int64_t seconds_since_epoch() {
   return std::chrono::duration_cast<std::chrono::seconds>(
@@ -298,6 +302,7 @@ class Supervisor {
       set_run_state(RunState::kPaused, {});
     } else if (event.name == "RESUME") {
       set_run_state(RunState::kRunning, {});
+      await_stray_threads(0);
     } else if (event.name == "SHUTDOWN") {
       shutdown_data_ = event.data;
     } else if (event.name == "GUEST_PANICKED") {
@@ -306,6 +311,18 @@ class Supervisor {
       return;
     }
     log_.write(event.name + " " + event.data.dump(-1, ' ', false, Json::error_handler_t::replace));
+  }
+
+  // Nothing tells of such a thread's birth: it is looked for a few times after the guest runs.
+  void await_stray_threads(std::size_t look) {
+    if (look == kStrayLooks.size() || state_.placement.emulator.empty()) return;
+    strays_.expires_after(kStrayLooks.at(look));
+    strays_.async_wait([this, look](const boost::system::error_code& fault) {
+      if (fault) return;
+      const std::size_t count = pin_stray_threads(state_);
+      if (count > 0) log_.write(fmt::format("moved {} threads to the emulator's CPUs", count));
+      await_stray_threads(look + 1);
+    });
   }
 
   void add_commands() {
@@ -503,6 +520,7 @@ class Supervisor {
   std::optional<qmp::Server> server_;
   std::optional<ConsoleServer> console_;
   asio::steady_timer monitor_closed_{context_};
+  asio::steady_timer strays_{context_};
   asio::steady_timer over_{context_, asio::steady_timer::time_point::max()};
   Json shutdown_data_ = Json{{"guest", false}, {"reason", "host-error"}};
   std::optional<StopBy> rung_;  // the highest that any ladder climbed

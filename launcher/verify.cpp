@@ -6,6 +6,8 @@
 #include <set>
 #include <string_view>
 
+#include "launcher/stray_threads.hpp"
+
 namespace vmrig {
 namespace {
 
@@ -76,7 +78,7 @@ class Verifier {
 
   // All of QEMU's threads that have no other role: its main loop, and workers that come and go.
   void check_emulator() {
-    const CpuSet& wanted = state_.placement.emulator;
+    const CpuSet wanted = worker_cpus(state_);
     std::set<pid_t> others;
     for (const VmThread& thread : state_.threads) {
       if (thread.role != "emulator") others.insert(thread.tid);

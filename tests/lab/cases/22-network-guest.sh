@@ -107,11 +107,11 @@ echo "queues $(ls -d /sys/class/net/$tap/queues/rx-* | wc -l)"
 n=0; until ping -c 1 -W 2 192.0.2.10 >/dev/null || [ $n = 20 ]; do n=$((n + 1)); done
 ping -c 3 -W 5 192.0.2.10 >/dev/null && echo "same VLAN reached"
 ping -c 3 -W 2 192.0.2.20 >/dev/null || echo "other VLAN not reached"
-head -c 1000000 /dev/zero | nc -w 60 192.0.2.10 5001
+head -c 1000000 /dev/zero | nc 192.0.2.10 5001 &
 ip link set "$vtap" up; ip addr add 198.51.100.2/24 dev "$vtap"
 n=0; until ping -c 1 -W 2 198.51.100.9 >/dev/null || [ $n = 20 ]; do n=$((n + 1)); done
 ping -c 3 -W 5 198.51.100.9 >/dev/null && echo "wire reached"
-head -c 1000000 /dev/zero | nc -w 60 198.51.100.9 5001
+head -c 1000000 /dev/zero | nc 198.51.100.9 5001 &
 EOF
 timeout 250 "$VMRIG" console v <commands >console.out 2>&1 &
 console=$!
