@@ -1,6 +1,6 @@
 #include "hostcfg/cpuset.hpp"
 
-#include <algorithm>
+#include "hostcfg/cgroup_path.hpp"
 
 namespace vmrig {
 namespace {
@@ -22,50 +22,13 @@ std::optional<CpuSet> list_at(const FolderReader& root, const std::string& folde
   return list;
 }
 
-// `path` of a cgroup as a path below a mount that shows the part of the hierarchy from
-// `mount_root` on; empty when the mount shows another part.
-std::string below_mount(const std::string& path, const std::string& mount_root) {
-  if (path.find("/..") != std::string::npos) return {};  // outside the cgroup namespace
-  if (mount_root == "/") return path == "/" ? "" : path;
-  if (path.compare(0, mount_root.size(), mount_root) != 0) return {};
-  const std::string rest = path.substr(mount_root.size());
-  return rest.empty() || rest.front() == '/' ? rest : "";
-}
-
 void read_upwards(const FolderReader& root, const Mount& mount, const std::string& cgroup,
                   const Names& names, Cpuset& cpuset) {
-  const std::string top = mount.point.substr(1);  // relative to the root folder
-  std::string path = below_mount(cgroup, mount.root);
-  for (;;) {
-    const std::string folder = top + path;
-    if (!cpuset.cpus) cpuset.cpus = list_at(root, folder, names.cpus);
-    if (!cpuset.nodes) cpuset.nodes = list_at(root, folder, names.nodes);
-    const std::size_t slash = path.rfind('/');
-    if ((cpuset.cpus && cpuset.nodes) || slash == std::string::npos) return;
-    path.resize(slash);
-  }
-}
-
-struct Membership {
-  std::optional<std::string> v1;  // path in the v1 cpuset hierarchy
-  std::optional<std::string> v2;
-};
-
-Membership read_membership(std::string_view text) {
-  Membership membership;
-  while (!text.empty()) {
-    // 3:cpuset:/docker/1234, and 0::/user.slice for v2
-    const std::string_view line = take_line(text);
-    const std::size_t first = line.find(':');
-    const std::size_t second = first == std::string_view::npos ? first : line.find(':', first + 1);
-    if (second == std::string_view::npos) continue;
-    const std::string_view controllers = line.substr(first + 1, second - first - 1);
-    const std::string_view path = line.substr(second + 1);
-    if (path.empty() || path.front() != '/' || path.find('\0') != std::string_view::npos) continue;
-    if (line.substr(0, first) == "0" && controllers.empty()) membership.v2 = path;
-    if (has_option(controllers, "cpuset")) membership.v1 = path;
-  }
-  return membership;
+  CgroupFolder folder = cgroup_folder(mount, cgroup);
+  do {
+    if (!cpuset.cpus) cpuset.cpus = list_at(root, folder.path, names.cpus);
+    if (!cpuset.nodes) cpuset.nodes = list_at(root, folder.path, names.nodes);
+  } while (!(cpuset.cpus && cpuset.nodes) && folder.ascend());
 }
 
 }  // namespace
@@ -73,16 +36,18 @@ Membership read_membership(std::string_view text) {
 Cpuset read_cpuset(const FolderReader& root, const std::vector<Mount>& mounts) {
   constexpr std::size_t kLimit = std::size_t{64} * 1024;
   Cpuset cpuset;
-  const Membership membership =
-      read_membership(root.text("proc/self/cgroup", kLimit).value_or(std::string{}));
+  const CgroupMembership membership =
+      parse_membership(root.text("proc/self/cgroup", kLimit).value_or(std::string{}));
+  const auto v1 = membership.v1.find("cpuset");
+  const bool is_v1 = v1 != membership.v1.end();
   for (const Mount& mount : mounts) {
     // A controller is in one hierarchy only: with a v1 cpuset, v2 has no cpuset files.
-    if (mount.type == "cgroup" && membership.v1 && has_option(mount.super_options, "cpuset")) {
-      read_upwards(root, mount, *membership.v1, kV1, cpuset);
-      read_upwards(root, mount, *membership.v1, kOldV1, cpuset);
+    if (mount.type == "cgroup" && is_v1 && has_option(mount.super_options, "cpuset")) {
+      read_upwards(root, mount, v1->second, kV1, cpuset);
+      read_upwards(root, mount, v1->second, kOldV1, cpuset);
     }
     if (mount.type == "cgroup2" && membership.v2) {
-      if (!membership.v1) read_upwards(root, mount, *membership.v2, kV2, cpuset);
+      if (!is_v1) read_upwards(root, mount, *membership.v2, kV2, cpuset);
       const std::string isolated = mount.point.substr(1) + "/cpuset.cpus.isolated";
       cpuset.isolated = root.cpulist(isolated.c_str()).value_or(CpuSet{});
     }

@@ -22,6 +22,8 @@ std::vector<Command> all_commands() {
       {"set", "NAME KEY=VALUE…", "Change vCPUs, memory or links of a running VM", define_set},
       {"qmp", "NAME [COMMAND [JSON]]", "Run QMP commands: one, a script, or typed", define_qmp},
       {"events", "NAME", "Follow a VM's QMP events, one JSON object a line", define_events},
+      {"host check", "[CONFIG]", "Tell whether this host can run a tuned VM, and what to mend",
+       define_host_check},
       {"host facts", "", "Print what vmrig sees of this host, as JSON", define_host_facts},
       {"vfio list", "", "List the host's PCI devices, and which can be taken", define_vfio_list},
       {"vfio bind", "BDF…", "Give devices to vfio-pci by hand", define_vfio_bind},

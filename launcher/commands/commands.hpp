@@ -25,6 +25,7 @@ RunCommand define_detach(CommandLine& line);
 RunCommand define_set(CommandLine& line);
 RunCommand define_qmp(CommandLine& line);
 RunCommand define_events(CommandLine& line);
+RunCommand define_host_check(CommandLine& line);
 RunCommand define_host_facts(CommandLine& line);
 RunCommand define_vfio_list(CommandLine& line);
 RunCommand define_vfio_bind(CommandLine& line);
