@@ -5,6 +5,7 @@
 #include <exception>
 #include <utility>
 
+#include "launcher/child_fds.hpp"
 #include "launcher/host_work.hpp"
 
 namespace vmrig {
@@ -35,6 +36,15 @@ asio::awaitable<void> HostSide::prepare(const Plan& plan, const VmFolder& folder
   for (const HostStep& step : plan.host_steps) {
     log_(fmt::format("{} {}", action_kind(step.action), step.text));
   }
+}
+
+asio::awaitable<std::vector<Fd>> HostSide::open_fds(const VmFolder& folder,
+                                                    const std::vector<FdSource>& sources,
+                                                    const std::vector<Helper>& helpers) {
+  std::vector<Fd> fds;
+  std::function<void()> task = [&] { fds = open_child_fds(folder, sources, helpers); };
+  co_await work(std::move(task));
+  co_return fds;
 }
 
 asio::awaitable<std::string> HostSide::give_back(const VmFolder& folder) {

@@ -5,7 +5,10 @@
 #include <boost/asio/awaitable.hpp>
 #include <functional>
 #include <string>
+#include <vector>
 
+#include "devices/description.hpp"
+#include "hostcfg/base/fd.hpp"
 #include "launcher/plan.hpp"
 #include "launcher/state_dir.hpp"
 #include "launcher/turn.hpp"
@@ -24,6 +27,12 @@ class HostSide {
   boost::asio::awaitable<void> prepare(const Plan& plan, const VmFolder& folder);
   // No step of prepare() begins after this; from any thread.
   void cancel() { is_cancelled_ = true; }
+
+  // open_child_fds() of a running VM: a passt takes its time to start. `folder`, `sources` and
+  // `helpers` have to outlive it.
+  boost::asio::awaitable<std::vector<Fd>> open_fds(const VmFolder& folder,
+                                                   const std::vector<FdSource>& sources,
+                                                   const std::vector<Helper>& helpers);
 
   // Undoes all that the journal holds; to be called when QEMU is gone and nothing holds the devices
   // any more. Returns what could not be put back, in words; it stays in the journal, and the folder

@@ -13,7 +13,6 @@
 #include "hostcfg/huge_memory.hpp"
 #include "hostcfg/path_facts.hpp"
 #include "hostcfg/read_facts.hpp"
-#include "launcher/child_fds.hpp"
 #include "launcher/host_work.hpp"
 #include "launcher/hotplug/hotplug.hpp"
 #include "launcher/hotplug/qemu_refusal.hpp"
@@ -187,6 +186,9 @@ asio::awaitable<AttachPlan> Hotplug::plan_and_claim(const AttachRequest& request
   options.near = parts_.state.placement.near;
   options.memory_node = parts_.state.placement.node;
   options.nic_forms = parts_.state.nic_forms;
+  // -netdev stream looks for its fd on a thread that knows no monitor, and so none of its names; it
+  // says nothing, and never connects (qemu net/stream.c, seen with 7.2).
+  options.nic_forms.stream_netdev = false;
   for (const HostChange& change : parts_.state.host_changes) {
     if (change.action.is_null()) continue;
     HostAction action = host_action_from_json(change.action);
@@ -236,7 +238,8 @@ asio::awaitable<void> Hotplug::take_host_devices(const AttachPlan& plan) {
 asio::awaitable<void> Hotplug::hand_over_fds(const AttachPlan& plan, qmp::Deadline deadline) {
   std::vector<FdSource> sources;
   for (const NamedFd& fd : plan.fds) sources.push_back(fd.source);
-  const std::vector<Fd> fds = open_child_fds(parts_.folder(), sources, plan.helpers);
+  if (sources.empty()) co_return;
+  const std::vector<Fd> fds = co_await parts_.host.open_fds(parts_.folder(), sources, plan.helpers);
   for (std::size_t i = 0; i < fds.size(); ++i) {
     qmp::ExecuteOptions options;
     options.deadline = deadline;
