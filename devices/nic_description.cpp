@@ -99,12 +99,14 @@ std::vector<Backend> backends_of(const NicConfig& nic, const NicHostEnd& end, co
   return {};
 }
 
-void add_virtio_properties(const NicConfig& nic, const NicHostEnd& end, Json& device) {
+void add_virtio_properties(const NicConfig& nic, const NicHostEnd& end, const NicForms& forms,
+                           Json& device) {
   if (end.queues > 1) {
     device["mq"] = true;
     // One for each queue of each pair, one for the control queue, one for configuration changes.
     device["vectors"] = 2 * end.queues + 2;
   }
+  if (nic.type == NicType::kVhostUser && forms.vhost_user_intx) device["vectors"] = 0;
   if (nic.mtu) device["host_mtu"] = *nic.mtu;
   if (nic.rx_queue_size) device["rx_queue_size"] = *nic.rx_queue_size;
   if (nic.tx_queue_size) device["tx_queue_size"] = *nic.tx_queue_size;
@@ -139,7 +141,7 @@ DeviceDescription describe_nic(const NicConfig& nic, const NicFrontEnd& front_en
                  {"id", nic.id},
                  {"mac", nic.mac ? *nic.mac : stable_mac(front_end.vm_name, nic.id)}};
   if (!backends.empty()) device["netdev"] = nic.id;
-  if (nic.model == NicModel::kVirtio) add_virtio_properties(nic, host_end, device);
+  if (nic.model == NicModel::kVirtio) add_virtio_properties(nic, host_end, forms, device);
   if (front_end.bootindex >= 0) {
     device["bootindex"] = front_end.bootindex;
   } else {

@@ -21,6 +21,9 @@ struct NicHostEnd {
 struct NicForms {
   bool stream_netdev = false;  // -netdev stream (7.2), else socket
   bool reconnect_ms = false;   // a socket chardev's reconnect-ms (9.2), else reconnect
+  // Without KVM QEMU 7.2 dies of a vhost-user NIC whose guest uses MSI-X (virtio_pci_vector_unmask
+  // takes it for an irqfd's); 10.0 does not, which nothing tells beforehand.
+  bool vhost_user_intx = false;
 };
 
 // What a front end is made of, beside its config.

@@ -425,7 +425,8 @@ NetworkPlan plan_network(const PlanInput& input, std::vector<Diagnostic>& findin
 
 NicForms nic_forms(const qmp::QemuCaps& caps) {
   return {.stream_netdev = caps.netdev_backends.count("stream") != 0,
-          .reconnect_ms = caps.chardev_reconnect_ms};
+          .reconnect_ms = caps.chardev_reconnect_ms,
+          .vhost_user_intx = false};
 }
 
 }  // namespace vmrig

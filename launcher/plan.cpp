@@ -110,6 +110,7 @@ class Planner {
     plan_.host_ends = std::move(network.ends);
     plan_.helpers = std::move(network.helpers);
     plan_.nic_forms = nic_forms(input_.caps);
+    plan_.nic_forms.vhost_user_intx = !kvm();
     for (const NicConfig& nic : config_.nics) {
       if (nic.link == NicLink::kDown) plan_.links_down.push_back(nic.id);
       // vhost-user's other side maps the guest's memory.

@@ -17,6 +17,7 @@
 #include "launcher/child_fds.hpp"
 #include "launcher/qemu_failure.hpp"
 #include "launcher/vhost_threads.hpp"
+#include "launcher/vhost_user.hpp"
 #include "qmp/error.hpp"
 
 namespace vmrig {
@@ -228,6 +229,9 @@ asio::awaitable<Error> explain(Launching step, qmp::Error error, std::uint64_t l
   if (ended) co_return qemu_failure(path, to_string(report), words);
   switch (error.kind()) {
     case qmp::ErrorKind::timeout:
+      if (std::optional<Error> missing = missing_switch(step.request.plan.config)) {
+        co_return std::move(*missing);
+      }
       co_return qemu_failure(
           path, fmt::format("it did not answer within {} ms", step.options.timeout.count()), words);
     case qmp::ErrorKind::command:

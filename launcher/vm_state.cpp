@@ -114,7 +114,8 @@ NicRecord nic_from_json(const Json& json) {
 
 NicForms nic_forms_from_json(const Json& json) {
   return {.stream_netdev = json.at("stream_netdev").get<bool>(),
-          .reconnect_ms = json.at("reconnect_ms").get<bool>()};
+          .reconnect_ms = json.at("reconnect_ms").get<bool>(),
+          .vhost_user_intx = json.value("vhost_user_intx", false)};
 }
 
 RunState run_state_from_name(const std::string& name) {
@@ -192,7 +193,8 @@ Json to_json(const VmState& state) {
           {"nics", std::move(nics)},
           {"nic_forms",
            {{"stream_netdev", state.nic_forms.stream_netdev},
-            {"reconnect_ms", state.nic_forms.reconnect_ms}}},
+            {"reconnect_ms", state.nic_forms.reconnect_ms},
+            {"vhost_user_intx", state.nic_forms.vhost_user_intx}}},
           {"usb_places", state.usb_places},
           {"pending_unplugs", state.pending_unplugs},
           {"foreign_devices", state.foreign_devices},

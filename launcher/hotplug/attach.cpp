@@ -329,7 +329,13 @@ asio::awaitable<void> Hotplug::plug(DeviceDescription device, PortSearch& search
       if (front_end.bus != FrontEnd::Bus::kPci) continue;
       front_end.props["bus"] = co_await bus_for(device.id, search, deadline);
     }
-    for (PlugStep& step : backend_steps(device)) co_await make(std::move(step), done, deadline);
+    std::vector<PlugStep> steps = backend_steps(device);
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      co_await make(std::move(steps[i]), done, deadline);
+      if (device.backends[i].kind == BackendKind::kChardev) {
+        co_await wait_for_switch(device.id, deadline);
+      }
+    }
     for (const FrontEnd& front_end : device.front_ends) {
       co_await make(front_end_step(front_end), done, deadline);
     }

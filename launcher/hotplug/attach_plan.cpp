@@ -142,8 +142,7 @@ void describe_memory(const PlanInput& input, const AttachPlanOptions& options, A
   plan.device = describe_memory_device(device, backend, "memory");
 }
 
-// A backend that another process serves needs the guest's memory to be a file that it can map; and
-// QEMU is deaf to all until its other side is there.
+// A backend that another process serves needs the guest's memory to be a file that it can map.
 void check_vhost_user(const PlanInput& input, std::vector<Diagnostic>& findings) {
   const NicConfig& nic = input.config.nics.front();
   if (nic.type != NicType::kVhostUser) return;
@@ -152,17 +151,13 @@ void check_vhost_user(const PlanInput& input, std::vector<Diagnostic>& findings)
                                "the guest's memory is not shared, which only its start can change",
                                R"(start with "memory": {"share": true})", ExitStatus::kFailed));
   }
-  if (nic.vhost_user.server) {
-    findings.push_back(finding(Severity::kProblem, "nics[0].server",
-                               "QEMU would stand still until the switch connects",
-                               R"("server": false, or in the VM's config)", ExitStatus::kUsage));
-    return;
-  }
+  if (nic.vhost_user.server) return;
   const auto found = input.facts.paths.find(*nic.vhost_user.socket);
   if (found == input.facts.paths.end() || found->second.type != PathFacts::Type::kMissing) return;
-  findings.push_back(finding(Severity::kProblem, "nics[0].socket",
-                             fmt::format("{}: no such file", quote(*nic.vhost_user.socket)),
-                             "start the switch first"));
+  findings.push_back(
+      finding(Severity::kProblem, "nics[0].socket",
+              fmt::format("{}: no such file", quote(*nic.vhost_user.socket)),
+              R"(start the switch first, or "server": true where it connects to QEMU)"));
 }
 
 void require_good(std::vector<Diagnostic> findings, const KindEntry& kind) {

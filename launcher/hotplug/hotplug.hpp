@@ -118,6 +118,9 @@ class Hotplug {
   boost::asio::awaitable<void> take_back(const std::vector<PlugStep>& done);
   boost::asio::awaitable<void> forget(std::string id);
 
+  // switch.cpp
+  boost::asio::awaitable<void> wait_for_switch(std::string id, qmp::Deadline deadline);
+
   // ports.cpp
   void give_up_ports(const PortSearch& search);
   boost::asio::awaitable<std::string> bus_for(std::string id, PortSearch& search,

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <boost/asio/local/stream_protocol.hpp>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
@@ -77,11 +78,12 @@ struct Failure {
 };
 
 Failure launch_failure(std::map<std::string, std::string> settings,
-                       std::chrono::milliseconds timeout = std::chrono::seconds(20)) {
+                       std::chrono::milliseconds timeout = std::chrono::seconds(20),
+                       Plan plan = fake_plan()) {
   const FakeSettings fake(std::move(settings));
   const TempFolder folder;
   StateRoot root = StateRoot::open(folder / "state");
-  const LaunchRequest request = request_for(root, fake_plan(), RunMode::kForeground);
+  const LaunchRequest request = request_for(root, std::move(plan), RunMode::kForeground);
   boost::asio::io_context context;
   Failure failure;
   const auto begin = std::chrono::steady_clock::now();
@@ -140,6 +142,34 @@ TEST_CASE("a QEMU that hangs before its monitor serves is killed at the time-out
     has(failure.text, "it did not answer within 150 ms");
     CHECK(failure.took >= std::chrono::milliseconds(150));
   }
+}
+
+TEST_CASE("a QEMU that waits for a switch of vhost-user is reported with the socket and the mend") {
+  const TempFolder folder;
+  const std::string socket = folder / "vhu.sock";
+  Plan plan = fake_plan();
+  NicConfig nic;
+  nic.id = "net0";
+  nic.type = NicType::kVhostUser;
+  nic.vhost_user = {.socket = socket, .server = false};
+  plan.config.nics = {nic};
+  const auto fail = [&plan] {
+    return launch_failure({{"FAKE_QEMU", "mute"}}, std::chrono::milliseconds(150), plan);
+  };
+  const Failure absent = fail();
+  CHECK(absent.status == ExitStatus::kHost);
+  has(absent.text, "start QEMU with \"net0\"");
+  has(absent.text, "nobody listens on \"" + socket + "\"");
+  plan.config.nics[0].vhost_user.server = true;
+  has(fail().text, "no switch has connected to \"" + socket + "\"");
+  // Where one listens, it is something else that QEMU is busy with.
+  plan.config.nics[0].vhost_user.server = false;
+  const boost::asio::local::stream_protocol::endpoint endpoint(socket);
+  boost::asio::io_context context;
+  boost::asio::local::stream_protocol::acceptor listening(context, endpoint);
+  has(fail().text, "it did not answer within 150 ms");
+  listening.close();
+  has(fail().text, "nobody listens on");
 }
 
 TEST_CASE("a program that does not speak QMP is told at once") {

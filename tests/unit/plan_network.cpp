@@ -216,6 +216,19 @@ TEST_CASE("vhost-user shares the guest's memory") {
   CHECK(has(argv, R"("share":true)"));
   CHECK(has(argv, "socket,id=n0,path=/run/v.sock,reconnect=1,server=off"));
   CHECK(netdev_of(plan, "n0").at("chardev") == "n0");
+  CHECK(device_of(plan, "n0").at("vectors") == 6);
+}
+
+TEST_CASE("without KVM a vhost-user NIC has no MSI-X, of which QEMU 7.2 dies") {
+  const std::string config = vm_with(
+      R"({"id": "n0", "type": "vhost-user", "socket": "/run/v.sock", "queues": 2},
+         {"id": "n1", "type": "tap", "bridge": "br0", "queues": 2})");
+  HostFacts facts = host();
+  facts.kvm = {};
+  const Plan plan = plan_of(config, facts);
+  CHECK(plan.accel == Accel::kTcg);
+  CHECK(device_of(plan, "n0").at("vectors") == 0);
+  CHECK(device_of(plan, "n1").at("vectors") == 6);
 }
 
 TEST_CASE("passt gets the forwards in its own words") {
