@@ -206,6 +206,12 @@ if tests/lib/qemu10.sh >build/logs/qemu10.log 2>&1; then
 else
   skip qemu10 "QEMU 10.0 could not be fetched: $(tail -n 1 build/logs/qemu10.log)"
 fi
+if tests/lib/dpdk.sh >build/logs/dpdk.log 2>&1; then
+  export VMRIG_TESTPMD=$repo/build/dpdk/dpdk-testpmd
+  say "$(sed -n '$s/^\[[^]]*\] //p' build/logs/dpdk.log)"
+else
+  skip dpdk "DPDK could not be fetched: $(tail -n 1 build/logs/dpdk.log)"
+fi
 
 if [ $full = yes ]; then
   for version in 5.2 11.1; do

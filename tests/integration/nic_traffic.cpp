@@ -1,145 +1,15 @@
 // NICs as a guest uses them: it pings and moves TCP with a peer in another network namespace, and
 // nothing is left on the host afterwards.
 #include <doctest/doctest.h>
-#include <fmt/format.h>
 #include <unistd.h>
 
-#include <functional>
 #include <nlohmann/json.hpp>
-#include <stdexcept>
 #include <string>
 
-#include "tests/support/guest.hpp"
-#include "tests/support/guest_console.hpp"
-#include "tests/support/network_sandbox.hpp"
-#include "tests/support/skip.hpp"
-#include "tests/support/vm_guard.hpp"
+#include "tests/support/nic_guest.hpp"
 
 using namespace vmrig;
 using namespace vmrig::testing;
-
-namespace {
-
-constexpr int kBytes = 2'000'000;
-
-CommandRequest request_of(std::vector<std::string> argv) {
-  CommandRequest request;
-  request.argv = std::move(argv);
-  return request;
-}
-
-CommandRequest holder_request() {
-  CommandRequest request = request_of({"unshare", "--net", "sh", "-c", "echo here; exec cat"});
-  request.keep_input_open = true;
-  request.deadline = std::chrono::minutes(5);
-  return request;
-}
-
-constexpr const char* kListener = R"(
-import socket, sys
-server = socket.create_server(("", int(sys.argv[1])))
-print("listening", file=sys.stderr, flush=True)
-peer, _ = server.accept()
-count = 0
-while data := peer.recv(65536):
-    count += len(data)
-print(count, flush=True)
-)";
-
-constexpr const char* kCaller = R"(
-import socket, sys
-peer = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10)
-peer.shutdown(socket.SHUT_WR)
-while data := peer.recv(65536):
-    print(data.decode(), end="")
-)";
-
-// A namespace with one end of a veth pair, 10.9.0.1/24; the other end, peer0, is here.
-class Peer {
- public:
-  Peer() : holder_(holder_request()) {
-    if (!holder_.wait_for_out("here")) throw std::runtime_error(holder_.err());
-    run_ok("ip link add peer0 type veth peer name peer1");
-    run_ok(fmt::format("ip link set peer1 netns {}", holder_.pid()));
-    run_ok("ip link set peer0 up");
-    for (const char* line :
-         {"ip link set lo up", "ip addr add 10.9.0.1/24 dev peer1", "ip link set peer1 up"}) {
-      run_ok(inside(line));
-    }
-  }
-
-  std::string inside(const std::string& line) const {
-    return fmt::format("nsenter -t {} -n {}", holder_.pid(), line);
-  }
-
-  // The bytes that this port sends, until it closes.
-  CommandRequest caller(const char* address, int port) const {
-    return inside_words({"python3", "-c", kCaller, address, fmt::format("{}", port)});
-  }
-
-  // Takes one connection, and tells how many bytes came.
-  CommandRequest listener(int port) const {
-    return inside_words({"python3", "-c", kListener, fmt::format("{}", port)});
-  }
-
- private:
-  CommandRequest inside_words(std::vector<std::string> argv) const {
-    std::vector<std::string> words = {"nsenter", "-t", fmt::format("{}", holder_.pid()), "-n"};
-    words.insert(words.end(), argv.begin(), argv.end());
-    return request_of(std::move(words));
-  }
-
-  RunningCommand holder_;
-};
-
-struct Running {
-  VmGuard& guard;
-  GuestConsole& console;
-  const Peer& peer;
-};
-
-void send_to_peer(Running& vm) {
-  RunningCommand listener(vm.peer.listener(5001));
-  REQUIRE(listener.wait_for_err("listening"));
-  vm.console.await(fmt::format("head -c {} /dev/zero | nc -w 20 10.9.0.1 5001", kBytes));
-  CHECK(listener.wait_for_out(fmt::format("{}", kBytes)));
-}
-
-// Boots a guest with the NIC in a namespace of its own. `use` is called when it is up.
-void with_guest(const Json& nic, const std::function<void(Running&)>& use) {
-  in_network_sandbox([&] {
-    VmGuard guard;
-    const Peer peer;
-    const std::string before = network_snapshot();
-    Json config = guest_config(guard, "traffic");
-    config["nics"] = Json::array({nic});
-    const CommandResult started =
-        guard.vmrig({"start", guard.write_config(config), "--wait", kGuestGreeting});
-    REQUIRE_MESSAGE(started.status == 0, started.err);
-    {
-      GuestConsole console(guard.state_dir() + "/traffic/console.sock");
-      console.await("test -e /sys/class/net/eth0");
-      Running running{guard, console, peer};
-      use(running);
-    }
-    const CommandResult stopped = guard.vmrig({"stop", "traffic", "--force"});
-    CHECK_MESSAGE(stopped.status == 0, stopped.err);
-    CHECK(guard.nothing_left());
-    CHECK(network_snapshot() == before);
-  });
-}
-
-void set_address(Running& vm) {
-  vm.console.run(
-      "killall udhcpc; ip addr flush dev eth0; ip addr add 10.9.0.2/24 dev eth0; "
-      "ip link set eth0 up");
-}
-
-}  // namespace
-
-#define NEED_NETWORK() \
-  NEED_GUEST();        \
-  if (const auto lack = no_network_sandbox()) SKIP_TEST(*lack)
 
 TEST_CASE("a guest behind a tap on a bridge that vmrig makes talks to who is on that bridge") {
   NEED_NETWORK();
@@ -147,7 +17,7 @@ TEST_CASE("a guest behind a tap on a bridge that vmrig makes talks to who is on 
                     {"type", "tap"},
                     {"bridge", {{"name", "vbr0"}, {"create", true}, {"address", "10.9.0.9/24"}}},
                     {"mtu", 1400}};
-  with_guest(nic, [](Running& vm) {
+  with_guest(nic, [](NicGuest& vm) {
     run_ok("ip link set peer0 master vbr0");
     set_address(vm);
     vm.console.await("ping -c 1 -W 1 10.9.0.1");
@@ -195,7 +65,7 @@ TEST_CASE("a guest behind a routed tap with several queues reaches its host's en
 TEST_CASE("a guest behind a macvtap talks to who is behind its parent") {
   NEED_NETWORK();
   const Json nic = {{"id", "net0"}, {"type", "macvtap"}, {"parent", "peer0"}};
-  with_guest(nic, [](Running& vm) {
+  with_guest(nic, [](NicGuest& vm) {
     set_address(vm);
     vm.console.await("ping -c 1 -W 1 10.9.0.1");
     send_to_peer(vm);
@@ -224,7 +94,7 @@ TEST_CASE("a guest behind user networking and behind passt reaches what the host
       REQUIRE_MESSAGE(started.status == 0, started.err);
       GuestConsole console(guard.state_dir() + "/traffic/console.sock");
       console.await("ip -4 addr show dev eth0 | grep -q inet");
-      Running running{guard, console, peer};
+      NicGuest running{guard, console, peer};
       send_to_peer(running);
       console.run("(echo hello | nc -l -p 22 >/dev/null 2>&1 &)");
       console.await("netstat -ltn | grep -q :22");
@@ -240,7 +110,7 @@ TEST_CASE("a guest behind user networking and behind passt reaches what the host
 TEST_CASE("a tap comes and goes while the VM runs, with all that the host has of it") {
   NEED_NETWORK();
   const Json nic = {{"id", "net0"}, {"type", "user"}};
-  with_guest(nic, [](Running& vm) {
+  with_guest(nic, [](NicGuest& vm) {
     const std::string before = network_snapshot();
     const std::string device =
         R"({"id": "hot0", "type": "tap", "bridge": {"name": "vbr0", "create": true},
@@ -261,5 +131,57 @@ TEST_CASE("a tap comes and goes while the VM runs, with all that the host has of
         {"attach", "traffic", "nic", R"({"id": "x", "type": "macvtap", "parent": "nosuch"})"});
     CHECK(refused.status == 3);
     CHECK(network_snapshot() == before);
+  });
+}
+
+TEST_CASE(
+    "a macvtap and a passt come and go while the VM runs, with all that the host has of them") {
+  NEED_NETWORK();
+  if (::access("/usr/bin/passt", X_OK) < 0) SKIP_TEST("no passt");
+  in_network_sandbox([] {
+    VmGuard guard;
+    const Peer peer;
+    run_ok("ip addr add 10.9.0.254/24 dev peer0");
+    // Not the peer: what goes to the gateway, passt takes to the host itself.
+    run_ok("ip route add default via 10.9.0.3");
+    Json config = guest_config(guard, "traffic");
+    config["nics"] = Json::array({{{"id", "net0"}, {"type", "none"}}});
+    with_guest(guard, peer, config, [](NicGuest& vm) {
+      const std::string before = network_snapshot();
+      const std::size_t processes = vm.guard.processes().size();
+      const auto attach = [&](const Json& device) {
+        const CommandResult attached = vm.guard.vmrig({"attach", "traffic", "nic", device.dump()});
+        REQUIRE_MESSAGE(attached.status == 0, attached.err);
+        vm.console.await("test -e /sys/class/net/eth1");
+      };
+      const auto detach = [&] {
+        const CommandResult detached = vm.guard.vmrig({"detach", "traffic", "hot0"});
+        REQUIRE_MESSAGE(detached.status == 0, detached.err);
+        CHECK(network_snapshot() == before);
+        CHECK(eventually([&] { return vm.guard.processes().size() == processes; }));
+        CHECK(vm.guard.vmrig_json({"status", "traffic", "--json"}).at("nics").size() == 1);
+      };
+
+      attach({{"id", "hot0"}, {"type", "macvtap"}, {"parent", "peer0"}});
+      CHECK(run_ok("ip -d link show traffic-hot0").find("macvtap mode bridge") !=
+            std::string::npos);
+      set_address(vm, "eth1");
+      await_ping(vm);
+      detach();
+
+      attach({{"id", "hot0"}, {"type", "passt"}});
+      CHECK(vm.guard.processes().size() == processes + 1);
+      vm.console.await("ip -4 addr show dev eth1 | grep -q inet");
+      send_to_peer(vm);
+      detach();
+
+      // What passt does not take is told in its words, and leaves nothing.
+      const CommandResult refused = vm.guard.vmrig(
+          {"attach", "traffic", "nic",
+           R"({"id": "hot0", "type": "passt", "forward": ["tcp:192.0.2.99:5022-:22"]})"});
+      CHECK(refused.status == 3);
+      CHECK_MESSAGE(refused.err.find("passt") != std::string::npos, refused.err);
+      CHECK(eventually([&] { return vm.guard.processes().size() == processes; }));
+    });
   });
 }
