@@ -79,6 +79,12 @@ class NetworkPlanner {
         plan_passt();
         break;
     }
+    // Source: linux drivers/vhost/net.c, VHOST_NET_FEATURES. QEMU says nothing of it.
+    if (end.vhost && nic_->packed) {
+      report(Severity::kWarning, "packed",
+             "the kernel's vhost has no packed rings: the guest gets split ones",
+             R"("vhost": false)");
+    }
     result_.ends.push_back(std::move(end));
   }
 

@@ -205,6 +205,20 @@ TEST_CASE("vhost is taken where it can be had, and left out when it is not wante
             "/dev/vhost-net does not open: Permission denied"));
 }
 
+TEST_CASE("packed rings that the kernel's vhost does not have are told") {
+  const auto warnings = [](const std::string& vhost) {
+    const Plan plan = plan_of(
+        vm_with(R"({"id": "n0", "type": "tap", "bridge": "br0", "packed": true, "vhost": )" +
+                vhost + "}"),
+        host());
+    std::string text;
+    for (const Diagnostic& fault : plan.preflight) text += format_diagnostic(fault) + "\n";
+    return text;
+  };
+  CHECK(has(warnings("true"), "nics[0].packed: the kernel's vhost has no packed rings"));
+  CHECK(warnings("false").find("packed") == std::string::npos);
+}
+
 TEST_CASE("vhost-user shares the guest's memory") {
   const Plan plan = plan_of(
       vm_with(R"({"id": "n0", "type": "vhost-user", "socket": "/run/v.sock", "queues": 2})"),
