@@ -43,7 +43,8 @@ VmState initial_state(const Plan& plan, RunMode mode) {
   state.placement = {.vcpus = plan.placement.vcpus,
                      .emulator = plan.placement.emulator,
                      .near = plan.placement.near,
-                     .node = plan.placement.node};
+                     .node = plan.placement.node,
+                     .cells = plan.placement.cells};
   std::size_t place = 0;  // the plan claims one a host device, in order
   for (const UsbConfig& usb : plan.config.usb) {
     if (usb.type == UsbType::kHost && place < plan.claim.usb.size()) {

@@ -5,26 +5,10 @@
 #include <algorithm>
 #include <set>
 
+#include "launcher/preflight.hpp"
+
 namespace vmrig {
 namespace {
-
-std::string plural(std::size_t count, std::string_view noun) {
-  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
-}
-
-// The CPUs that another VM holds for itself alone.
-CpuSet held_cpus(const std::vector<Lease>& leases) {
-  CpuSet held;
-  for (const Lease& lease : leases) held = held | lease.exclusive_cpus;
-  return held;
-}
-
-std::string holder_of(const CpuSet& cpus, const std::vector<Lease>& leases) {
-  for (const Lease& lease : leases) {
-    if (!(lease.exclusive_cpus & cpus).empty()) return lease.vm;
-  }
-  return {};
-}
 
 class Placer {
  public:
@@ -32,144 +16,153 @@ class Placer {
          std::vector<Diagnostic>& findings)
       : config_(input.config),
         facts_(input.facts),
-        leases_(input.leases),
-        hugepages_(hugepages),
-        wishes_(wishes),
         findings_(findings),
-        held_(held_cpus(input.leases)) {}
+        cpus_(input.facts, input.leases, input.config.cpu.exclusive, input.config.cpu.smt),
+        unheld_(input.facts, no_leases_, input.config.cpu.exclusive, input.config.cpu.smt),
+        nodes_(input.facts, cpus_, hugepages, wishes) {}
 
   ThreadPlacement place() {
-    result_.vcpus.resize(static_cast<std::size_t>(vcpu_count()));
-    choose_node();
-    place_vcpus();
+    result_.vcpus.resize(vcpu_count());
+    if (!config_.numa.empty()) {
+      place_on_cells();
+    } else {
+      choose_node();
+    }
+    if (result_.cells.empty()) {
+      place_vcpus(all_vcpus(), node_, "cpu.pin");
+      if (config_.memory.node_mode != Pinning::Mode::kNone) result_.node = node_;
+      result_.near = node_;
+    } else {
+      for (std::size_t i = 0; i < result_.cells.size(); ++i) {
+        const GuestCell& cell = result_.cells[i];
+        place_vcpus(cell.vcpus, cell.node,
+                    config_.numa.empty() ? "cpu.pin" : fmt::format("numa[{}].vcpus", i));
+      }
+    }
+    explain_cpus();
     place_emulator();
     place_iothreads();
-    if (config_.memory.node_mode != Pinning::Mode::kNone) result_.node = node_;
-    result_.near = node_;
     return std::move(result_);
   }
 
  private:
-  int vcpu_count() const { return config_.cpu.max_vcpus.value_or(config_.cpu.vcpus); }
+  std::size_t vcpu_count() const {
+    return static_cast<std::size_t>(config_.cpu.max_vcpus.value_or(config_.cpu.vcpus));
+  }
+  CpuSet all_vcpus() const {
+    CpuSet set;
+    for (std::size_t i = 0; i < vcpu_count(); ++i) set.insert(static_cast<int>(i));
+    return set;
+  }
+  bool pins_by_itself() const { return config_.cpu.pin.mode == Pinning::Mode::kAuto; }
 
   void problem(std::string path, ExitStatus status, std::string message, std::string mend) {
-    findings_.push_back({.severity = Severity::kProblem,
-                         .status = status,
-                         .path = std::move(path),
-                         .message = std::move(message),
-                         .mend = std::move(mend),
-                         .file = {},
-                         .line = 0});
+    findings_.push_back(
+        finding(Severity::kProblem, std::move(path), std::move(message), std::move(mend), status));
   }
 
-  CpuSet usable() const { return (facts_.allowed & facts_.online()) - held_; }
-
-  // The CPUs in the order in which vCPUs take them: isolated ones first; whole cores before
-  // siblings; CPU 0 and its siblings, which serve the host, last. A core of which one thread is
-  // held or forbidden is no whole core.
-  std::vector<int> vcpu_candidates(const CpuSet& within) const {
-    struct Candidate {
-      bool housekeeping, shared, not_isolated, sibling;
-      int cpu;
-    };
-    const CpuSet free = usable() & within;
-    const CpuSet housekeeping = facts_.siblings(0);
-    const bool whole_cores = config_.cpu.smt != SmtPolicy::kUse;
-    std::set<int> cores;
-    std::vector<Candidate> list;
-    for (int cpu : free.cpus()) {
-      const CpuSet siblings = facts_.siblings(cpu);
-      const CpuFacts* fact = facts_.find_cpu(cpu);
-      const bool second = fact != nullptr && fact->core >= 0 && !cores.insert(fact->core).second;
-      const bool split = !free.includes(siblings);
-      if (whole_cores && (second || split)) continue;
-      list.push_back(
-          {housekeeping.contains(cpu), split, !facts_.isolated.contains(cpu), second, cpu});
-    }
-    std::stable_sort(list.begin(), list.end(), [](const Candidate& a, const Candidate& b) {
-      return std::tie(a.housekeeping, a.not_isolated, a.shared, a.sibling) <
-             std::tie(b.housekeeping, b.not_isolated, b.shared, b.sibling);
-    });
-    std::vector<int> cpus;
-    cpus.reserve(list.size());
-    for (const Candidate& candidate : list) cpus.push_back(candidate.cpu);
-    return cpus;
+  NodeShare share_of(std::size_t vcpus, Bytes memory) const {
+    return {.vcpus = pins_by_itself() ? vcpus : 0,
+            .emulator = config_.cpu.emulator.mode == Pinning::Mode::kAuto,
+            .memory = memory};
   }
 
-  CpuSet cpus_of_node(const NumaNode& node) const { return node.cpus; }
-
-  std::uint64_t free_pages(const NumaNode& node) const {
-    const HugepagePool* pool = find_pool(node, page_size_of(hugepages_));
-    return pool == nullptr ? 0 : pool->free;
+  bool is_there(int node, const std::string& path) {
+    const NumaNode* found = facts_.find_node(node);
+    if (found != nullptr && facts_.allowed_nodes.contains(node)) return true;
+    problem(path, ExitStatus::kHost,
+            found == nullptr ? fmt::format("this host has no NUMA node {}", node)
+                             : fmt::format("memory of node {} is not allowed here", node),
+            fmt::format("\"node\": {}", facts_.nodes.empty() ? 0 : facts_.nodes.front().id));
+    return false;
   }
 
-  std::uint64_t wanted_pages() const {
-    const Bytes page = page_size_of(hugepages_);
-    return page.value == 0 ? 0 : config_.memory.size.value / page.value;
-  }
-
-  std::size_t wishes_met(const NumaNode& node) const {
-    return static_cast<std::size_t>(
-        std::count_if(wishes_.begin(), wishes_.end(),
-                      [&](const NodeWish& wish) { return wish.there.count(node.id) != 0; }));
-  }
-
-  // The devices come first: DMA and interrupts over the sockets' link cost more than anything
-  // else. Then a node that holds everything is best; then one with the pages, which can't be had
-  // elsewhere; then the one with more isolated and more free CPUs.
+  // For a VM that lies on one node, or is spread over several because none is large enough.
   void choose_node() {
     if (facts_.nodes.empty()) return;
     if (config_.memory.node_mode == Pinning::Mode::kList) {
+      if (!is_there(config_.memory.node, "memory.node")) return;
       node_ = config_.memory.node;
-      const NumaNode* node = facts_.find_node(*node_);
-      if (node == nullptr || !facts_.allowed_nodes.contains(*node_)) {
-        problem("memory.node", ExitStatus::kHost,
-                node == nullptr ? fmt::format("this host has no NUMA node {}", *node_)
-                                : fmt::format("memory of node {} is not allowed here", *node_),
-                fmt::format("\"node\": {}", facts_.nodes.front().id));
-        node_.reset();
-        return;
-      }
       result_.reasons.push_back("the config asks for it");
       return;
     }
-    const bool wanted = config_.memory.node_mode == Pinning::Mode::kAuto ||
-                        config_.cpu.pin.mode == Pinning::Mode::kAuto;
-    if (!wanted) return;
+    if (config_.memory.node_mode != Pinning::Mode::kAuto && !pins_by_itself()) return;
     if (config_.cpu.pin.mode == Pinning::Mode::kList) {
       follow_pinned_node();
       return;
     }
-    struct Score {
-      std::size_t devices;
-      bool both, pages, cpus;
-      std::size_t isolated, free;
-    };
-    const NumaNode* best = nullptr;
-    Score best_score{};
-    const auto count = static_cast<std::size_t>(vcpu_count());
-    for (const NumaNode& node : facts_.nodes) {
-      if (!facts_.allowed_nodes.contains(node.id)) continue;
-      const std::vector<int> candidates = vcpu_candidates(cpus_of_node(node));
-      CpuSet set;
-      for (int cpu : candidates) set.insert(cpu);
-      const bool pages = hugepages_ == HugepageSize::kNone ? node.memory_free >= config_.memory.size
-                                                           : free_pages(node) >= wanted_pages();
-      const bool cpus = config_.cpu.pin.mode != Pinning::Mode::kAuto || candidates.size() >= count;
-      const Score score{
-          wishes_met(node), pages && cpus, pages, cpus, (set & facts_.isolated).size(), set.size()};
-      auto key = [count](const Score& s) {
-        return std::make_tuple(s.devices, s.both, s.pages, s.cpus, std::min(s.isolated, count),
-                               s.free);
-      };
-      if (best == nullptr || key(score) > key(best_score)) {
-        best = &node;
-        best_score = score;
-      }
+    const NodeShare share = share_of(vcpu_count(), config_.memory.size);
+    if (spread(share)) return;
+    node_ = nodes_.best(share);
+    if (!node_) return;
+    result_.reasons.push_back(nodes_.why(*node_));
+    passed_nodes_ = nodes_.passed_over({*node_}, share);
+  }
+
+  // A VM that is larger than any node mirrors the host's shape. One that only finds all nodes
+  // taken does not: its user is told who has them.
+  bool spread(const NodeShare& share) {
+    const bool may = pins_by_itself() && config_.memory.node_mode == Pinning::Mode::kAuto;
+    if (!may || std::any_of(facts_.nodes.begin(), facts_.nodes.end(), [&](const NumaNode& node) {
+          return nodes_.could_hold(node, share, unheld_);
+        })) {
+      return false;
     }
-    if (best == nullptr) return;
-    node_ = best->id;
-    explain_node(*best);
+    const auto parts = nodes_.spread(share);
+    if (parts.empty()) return false;
+    int next = 0;
+    std::set<int> chosen;
+    for (const auto& [node, part] : parts) {
+      GuestCell cell;
+      cell.memory = part.memory;
+      cell.node = node;
+      cell.bound = true;
+      for (std::size_t i = 0; i < part.vcpus; ++i) cell.vcpus.insert(next++);
+      for (const auto& [other, ignored] : parts) {
+        const NumaNode* host = facts_.find_node(node);
+        const auto distance = host->distances.find(other);
+        if (distance != host->distances.end()) cell.distances.push_back(distance->second);
+      }
+      if (cell.distances.size() != parts.size()) cell.distances.clear();
+      result_.cells.push_back(std::move(cell));
+      chosen.insert(node);
+    }
+    result_.reasons.push_back(fmt::format("no node is large enough, so the guest has {} as well",
+                                          counted(parts.size(), "node")));
+    for (const int node : chosen) {
+      result_.reasons.push_back(fmt::format("node {}: {}", node, nodes_.why(node)));
+    }
+    passed_nodes_ = nodes_.passed_over(chosen, parts.front().second);
+    return true;
+  }
+
+  // The cells of the config, each on its node or on the best that no other cell has.
+  void place_on_cells() {
+    std::set<int> used;
+    for (const NumaCellConfig& cell : config_.numa) {
+      if (cell.node) used.insert(*cell.node);
+    }
+    const bool choose = pins_by_itself() || config_.memory.node_mode == Pinning::Mode::kAuto;
+    for (std::size_t i = 0; i < config_.numa.size(); ++i) {
+      const NumaCellConfig& wanted = config_.numa[i];
+      GuestCell cell{.vcpus = CpuSet::parse(wanted.vcpus),
+                     .memory = wanted.memory,
+                     .node = {},
+                     .bound = wanted.node || config_.memory.node_mode != Pinning::Mode::kNone,
+                     .distances = wanted.distances,
+                     .pxb = wanted.pxb};
+      if (wanted.node) {
+        if (is_there(*wanted.node, fmt::format("numa[{}].node", i))) cell.node = wanted.node;
+      } else if (choose) {
+        cell.node = nodes_.best(share_of(cell.vcpus.size(), cell.memory), used);
+        if (cell.node) {
+          used.insert(*cell.node);
+          result_.reasons.push_back(
+              fmt::format("guest node {} on node {}: {}", i, *cell.node, nodes_.why(*cell.node)));
+        }
+      }
+      result_.cells.push_back(std::move(cell));
+    }
   }
 
   void follow_pinned_node() {
@@ -184,103 +177,89 @@ class Placer {
     }
   }
 
-  void explain_node(const NumaNode& node) {
-    const CpuSet isolated = node.cpus & facts_.isolated & usable();
-    std::string why;
-    auto add = [&why](const std::string& text) { why += (why.empty() ? "" : "; ") + text; };
-    for (const NodeWish& wish : wishes_) {
-      const auto found = wish.there.find(node.id);
-      if (found != wish.there.end()) add(found->second);
-    }
-    if (hugepages_ != HugepageSize::kNone) {
-      const HugepagePool* pool = find_pool(node, page_size_of(hugepages_));
-      add(fmt::format("{} of {} {} pages free", free_pages(node), pool == nullptr ? 0 : pool->total,
-                      to_string(page_size_of(hugepages_))));
-    } else {
-      add(fmt::format("{} MiB free", node.memory_free.value >> 20));
-    }
-    if (!isolated.empty()) add(fmt::format("CPUs {} isolated", isolated.to_string()));
-    result_.reasons.push_back(why);
-    for (const NumaNode& other : facts_.nodes) {
-      if (other.id == node.id) continue;
-      std::string reason;
-      if (!facts_.allowed_nodes.contains(other.id)) {
-        reason = "not allowed";
-      } else if (const NodeWish* wish = lacking(other, node)) {
-        reason = wish->lack;
-      } else if (hugepages_ != HugepageSize::kNone && free_pages(other) < wanted_pages()) {
-        reason =
-            fmt::format("{} free {} pages", free_pages(other), to_string(page_size_of(hugepages_)));
-      } else if ((other.cpus & facts_.isolated).empty() && !isolated.empty()) {
-        reason = "no isolated CPUs";
-      } else {
-        reason = fmt::format("{} free", plural((other.cpus & usable()).size(), "CPU"));
-      }
-      result_.passed_over.push_back(fmt::format("node {} ({})", other.id, reason));
-    }
-  }
-
-  // What `chosen` has and `other` has not.
-  const NodeWish* lacking(const NumaNode& other, const NumaNode& chosen) const {
-    for (const NodeWish& wish : wishes_) {
-      if (wish.there.count(chosen.id) != 0 && wish.there.count(other.id) == 0) return &wish;
-    }
-    return nullptr;
-  }
-
-  CpuSet node_cpus() const {
-    if (!node_) return facts_.online();
-    const NumaNode* node = facts_.find_node(*node_);
+  CpuSet cpus_of(std::optional<int> node) const {
+    if (!node) return facts_.online();
+    const NumaNode* found = facts_.find_node(*node);
     // Firmware and containers without NUMA give a node without CPUs: no wall then.
-    return node == nullptr || node->cpus.empty() ? facts_.online() : node->cpus;
+    return found == nullptr || found->cpus.empty() ? facts_.online() : found->cpus;
   }
 
-  void place_vcpus() {
+  // The CPUs of the nodes where the VM lies.
+  CpuSet home() const {
+    if (result_.cells.empty()) return cpus_of(node_);
+    CpuSet set;
+    for (const GuestCell& cell : result_.cells) set = set | cpus_of(cell.node);
+    return set;
+  }
+
+  // Gives these vCPUs, by index, CPUs of the node.
+  void place_vcpus(const CpuSet& vcpus, std::optional<int> node, const std::string& path) {
     if (config_.cpu.pin.mode == Pinning::Mode::kNone) return;
+    const std::vector<int> indices = vcpus.cpus();
     if (config_.cpu.pin.mode == Pinning::Mode::kList) {
-      for (std::size_t i = 0; i < config_.cpu.pin.cpulists.size(); ++i) {
+      for (const int index : indices) {
+        const auto i = static_cast<std::size_t>(index);
+        if (i >= config_.cpu.pin.cpulists.size()) continue;
         result_.vcpus[i] = CpuSet::parse(config_.cpu.pin.cpulists[i]);
         check_list(result_.vcpus[i], fmt::format("cpu.pin[{}]", i));
         vcpu_cpus_ = vcpu_cpus_ | result_.vcpus[i];
       }
       return;
     }
-    const std::vector<int> candidates = vcpu_candidates(node_cpus());
-    const auto count = static_cast<std::size_t>(vcpu_count());
-    if (candidates.size() < count) return refuse_for_want_of_cpus(candidates.size());
-    for (std::size_t i = 0; i < count; ++i) {
-      result_.vcpus[i].insert(candidates[i]);
-      vcpu_cpus_.insert(candidates[i]);
+    std::vector<int> cpus = cpus_.for_vcpus(cpus_of(node), indices.size());
+    if (cpus.size() < indices.size()) {
+      return refuse_for_want_of_cpus(indices.size(), cpus.size(), node, path);
     }
-    std::sort(result_.vcpus.begin(), result_.vcpus.end(),
-              [](const CpuSet& a, const CpuSet& b) { return a.first() < b.first(); });
-    if (vcpu_cpus_.contains(0)) {
-      result_.reasons.push_back("CPU 0, which serves the host, is used: nothing else is there");
-    } else {
-      result_.passed_over.push_back("CPU 0 (housekeeping)");
+    cpus.resize(indices.size());
+    std::sort(cpus.begin(), cpus.end());
+    CpuSet taken;
+    for (std::size_t i = 0; i < indices.size(); ++i) {
+      result_.vcpus[static_cast<std::size_t>(indices[i])].insert(cpus[i]);
+      taken.insert(cpus[i]);
     }
+    vcpu_cpus_ = vcpu_cpus_ | taken;
+    cpus_.take(taken);
   }
 
-  void refuse_for_want_of_cpus(std::size_t found) {
+  void explain_cpus() {
+    if (pins_by_itself() && !vcpu_cpus_.empty()) {
+      const CpuSet noisy = vcpu_cpus_ - facts_.isolated;
+      if (vcpu_cpus_.contains(0)) {
+        result_.reasons.push_back("CPU 0, which serves the host, is used: nothing else is there");
+      } else if (!(cpus_.housekeeping() & home()).empty()) {
+        result_.passed_over.push_back("CPU 0 (housekeeping)");
+      }
+      if (!facts_.isolated.empty() && !noisy.empty()) {
+        result_.reasons.push_back(
+            fmt::format("CPUs {} are not isolated: no more isolated ones are "
+                        "free there",
+                        noisy.to_string()));
+      }
+    }
+    result_.passed_over.insert(result_.passed_over.begin(), passed_nodes_.begin(),
+                               passed_nodes_.end());
+  }
+
+  void refuse_for_want_of_cpus(std::size_t wanted, std::size_t found, std::optional<int> node,
+                               const std::string& path) {
     const std::string unit = config_.cpu.smt == SmtPolicy::kUse ? "CPU" : "whole core";
     const std::string where =
-        node_ && facts_.nodes.size() > 1 ? fmt::format("node {}", *node_) : "this host";
-    const CpuSet held_here = held_ & node_cpus();
+        node && facts_.nodes.size() > 1 ? fmt::format("node {}", *node) : "this host";
+    const CpuSet held_here = cpus_.held() & cpus_of(node);
     if (!held_here.empty()) {
-      const std::string holder = holder_of(held_here, leases_);
-      problem("cpu.pin", ExitStatus::kBusy,
+      const std::string holder = cpus_.holder_of(held_here);
+      problem(path, ExitStatus::kBusy,
               fmt::format("{} are needed, {} has {} left; CPUs {} are held by VM \"{}\"",
-                          plural(static_cast<std::size_t>(vcpu_count()), unit), where, found,
-                          held_here.to_string(), holder),
+                          counted(wanted, unit), where, found, held_here.to_string(), holder),
               fmt::format("vmrig stop {}", holder));
       return;
     }
-    problem("cpu.pin", ExitStatus::kHost,
-            fmt::format("{} are needed, one a vCPU; {} has {} (CPUs {})",
-                        plural(static_cast<std::size_t>(vcpu_count()), unit), where, found,
-                        (usable() & node_cpus()).to_string()),
-            found > 0 ? fmt::format("--set cpu.vcpus={}, or --set cpu.pin=none", found)
-                      : "--set cpu.pin=none");
+    problem(path, ExitStatus::kHost,
+            fmt::format("{} are needed, one a vCPU; {} has {} (CPUs {})", counted(wanted, unit),
+                        where, found, (cpus_.usable() & cpus_of(node)).to_string()),
+            found > 0 && wanted == vcpu_count()
+                ? fmt::format("--set cpu.vcpus={}, or --set cpu.pin=none", found)
+                : "--set cpu.pin=none");
   }
 
   // A list of the user's own: every CPU of it has to be there, allowed and free.
@@ -288,7 +267,7 @@ class Placer {
     const CpuSet absent = cpus - facts_.present - facts_.online();
     const CpuSet offline = cpus - absent - facts_.online();
     const CpuSet forbidden = cpus - absent - offline - facts_.allowed;
-    const CpuSet held = cpus & held_;
+    const CpuSet held = cpus & cpus_.held();
     if (!absent.empty()) {
       problem(path, ExitStatus::kHost,
               fmt::format("this host has no CPU {}; it has {}", absent.to_string(),
@@ -306,17 +285,11 @@ class Placer {
               "choose among these, or widen the container's cpuset");
     }
     if (!held.empty()) {
-      const std::string holder = holder_of(held, leases_);
+      const std::string holder = cpus_.holder_of(held);
       problem(path, ExitStatus::kBusy,
               fmt::format("CPU {} is held by VM \"{}\"", held.to_string(), holder),
               fmt::format("vmrig stop {}", holder));
     }
-  }
-
-  CpuSet siblings_of_vcpus() const {
-    CpuSet set;
-    for (int cpu : vcpu_cpus_.cpus()) set = set | facts_.siblings(cpu);
-    return (set & usable()) - vcpu_cpus_;
   }
 
   void place_emulator() {
@@ -327,32 +300,28 @@ class Placer {
       check_list(result_.emulator, "cpu.emulator");
       return;
     }
-    if (config_.cpu.smt == SmtPolicy::kEmulator) result_.emulator = siblings_of_vcpus();
-    if (result_.emulator.empty()) result_.emulator = spare_cpu();
-    if (result_.emulator.empty()) {
-      problem(
-          "cpu.emulator", ExitStatus::kHost,
-          fmt::format("no CPU is left for QEMU's other threads: the vCPUs have {}",
-                      vcpu_cpus_.to_string()),
-          fmt::format("--set cpu.vcpus={}, or --set cpu.emulator={}", std::max(1, vcpu_count() - 1),
-                      vcpu_cpus_.empty() ? 0 : vcpu_cpus_.first()));
+    result_.emulator = cpus_.for_emulator(vcpu_cpus_, home());
+    if (!result_.emulator.empty()) return;
+    // Better on another node than on a vCPU's CPU.
+    result_.emulator = cpus_.for_emulator(vcpu_cpus_, facts_.online());
+    if (!result_.emulator.empty()) {
+      result_.reasons.push_back("the emulator is on another node: no CPU is left beside the vCPUs");
+      return;
     }
+    problem("cpu.emulator", ExitStatus::kHost,
+            fmt::format("no CPU is left for QEMU's other threads: the vCPUs have {}",
+                        vcpu_cpus_.to_string()),
+            fmt::format("--set cpu.vcpus={}, or --set cpu.emulator={}",
+                        std::max<std::size_t>(1, vcpu_count() - 1),
+                        vcpu_cpus_.empty() ? 0 : vcpu_cpus_.first()));
   }
 
-  // One more CPU near the vCPUs that none of them has, CPU 0 only when nothing else is left.
-  CpuSet spare_cpu() const {
-    const CpuSet idle = config_.cpu.smt == SmtPolicy::kIsolate ? siblings_of_vcpus() : CpuSet{};
-    const CpuSet free = (usable() & node_cpus()) - vcpu_cpus_ - result_.emulator - idle;
-    CpuSet chosen;
-    CpuSet better = free - facts_.siblings(0);
-    const int cpu = better.empty() ? free.first() : better.first();
-    if (cpu >= 0) chosen.insert(cpu);
-    return chosen;
-  }
-
+  // QEMU's main thread stands on the first CPU of the emulator's, as the kernel does not balance
+  // isolated ones: the iothreads begin with the next.
   void place_iothreads() {
-    std::vector<int> emulator = result_.emulator.cpus();
-    std::size_t next = 0;
+    const std::vector<int> emulator = result_.emulator.cpus();
+    std::size_t next = 1;
+    CpuSet last;
     for (std::size_t i = 0; i < config_.iothreads.size(); ++i) {
       const IothreadConfig& iothread = config_.iothreads[i];
       if (iothread.pin == "none") continue;
@@ -363,7 +332,10 @@ class Placer {
       } else if (!emulator.empty()) {
         cpus.insert(emulator[next++ % emulator.size()]);
       } else {
-        cpus = spare_cpu();
+        cpus = cpus_.spare(vcpu_cpus_, home());
+        if (cpus.empty()) cpus = last;  // shared, when there is no other
+        cpus_.take(cpus);
+        last = cpus;
         if (cpus.empty()) {
           problem(fmt::format("iothreads[{}].pin", i), ExitStatus::kHost,
                   "no CPU is left for the iothread", R"("pin": "none")");
@@ -374,13 +346,14 @@ class Placer {
 
   const VmConfig& config_;
   const HostFacts& facts_;
-  const std::vector<Lease>& leases_;
-  HugepageSize hugepages_;
-  const std::vector<NodeWish>& wishes_;
   std::vector<Diagnostic>& findings_;
-  CpuSet held_;
+  const std::vector<Lease> no_leases_;
+  FreeCpus cpus_;
+  FreeCpus unheld_;
+  NodeChoice nodes_;
   CpuSet vcpu_cpus_;
   std::optional<int> node_;
+  std::vector<std::string> passed_nodes_;
   ThreadPlacement result_;
 };
 
@@ -390,13 +363,6 @@ ThreadPlacement place_threads(const PlanInput& input, HugepageSize hugepages,
                               const std::vector<NodeWish>& wishes,
                               std::vector<Diagnostic>& findings) {
   return Placer(input, hugepages, wishes, findings).place();
-}
-
-const HugepagePool* find_pool(const NumaNode& node, Bytes page_size) {
-  for (const HugepagePool& pool : node.hugepages) {
-    if (pool.page_size == page_size) return &pool;
-  }
-  return nullptr;
 }
 
 }  // namespace vmrig

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "devices/controllers.hpp"
@@ -12,6 +13,7 @@
 #include "devices/vfio.hpp"
 #include "launcher/accelerator.hpp"
 #include "launcher/command_line.hpp"
+#include "launcher/guest_nodes.hpp"
 #include "launcher/network.hpp"
 #include "launcher/passthrough.hpp"
 #include "launcher/placement.hpp"
@@ -21,7 +23,6 @@
 namespace vmrig {
 namespace {
 
-constexpr const char* kMemoryId = "vmrig-mem0";
 constexpr int kMostPreallocThreads = 16;
 
 class Planner {
@@ -203,8 +204,9 @@ class Planner {
                   {"usb", false},
                   {"vmport", "off"},
                   {"dump-guest-core", false},
-                  {"mem-merge", config_.memory.merge},
-                  {"memory-backend", kMemoryId}};
+                  {"mem-merge", config_.memory.merge}};
+    // With guest nodes each has a backend of its own.
+    if (plan_.placement.cells.empty()) props["memory-backend"] = memory_backend_id(0);
     const bool has_hpet = input_.caps.has_machine_property(type, "hpet");
     if (has_hpet) props["hpet"] = config_.clock.hpet;
     option({"-machine", keyval(props)}, "machine");
@@ -230,8 +232,12 @@ class Planner {
     }
     if (wants_no_arch_capabilities(model)) model += ",arch-capabilities=off";
     option({"-cpu", model}, "cpu.model");
+    // A socket a guest node, as on hosts, where that divides; a guest may refuse cores of one
+    // socket on several nodes.
+    const int nodes = std::max(1, static_cast<int>(plan_.placement.cells.size()));
+    const int sockets = max_vcpus() % nodes == 0 ? nodes : 1;
     const TopologyConfig topology =
-        config_.cpu.topology.value_or(TopologyConfig{1, max_vcpus(), 1});
+        config_.cpu.topology.value_or(TopologyConfig{sockets, max_vcpus() / sockets, 1});
     option(
         {"-smp", fmt::format("cpus={},sockets={},cores={},threads={},maxcpus={}", config_.cpu.vcpus,
                              topology.sockets, topology.cores, topology.threads, max_vcpus())},
@@ -262,20 +268,26 @@ class Planner {
     }
     option({"-m", size}, "memory.size");
 
-    MemoryBackend backend{.id = kMemoryId,
-                          .kind = MemoryBackend::Kind::kAnonymous,
-                          .size = memory.size,
-                          .page_size = page_size_of(plan_.hugepages),
-                          .mem_path = {},
-                          .prealloc = memory.prealloc,
-                          .prealloc_threads = prealloc_threads(),
-                          .merge = memory.merge,
-                          .share = plan_.config.memory.share,
-                          .node = {}};
-    choose_file(backend);
-    // On a host of one node there is nothing to bind, and kernels without NUMA refuse to.
-    if (input_.facts.nodes.size() > 1) backend.node = plan_.placement.node;
-    device(describe_memory(backend, "memory"));
+    const std::vector<GuestCell> parts = memory_parts(memory, plan_.placement);
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const std::optional<int> node = parts[i].memory_node();
+      MemoryBackend backend{.id = memory_backend_id(i),
+                            .kind = MemoryBackend::Kind::kAnonymous,
+                            .size = parts[i].memory,
+                            .page_size = page_size_of(plan_.hugepages),
+                            .mem_path = {},
+                            .prealloc = memory.prealloc,
+                            .prealloc_threads = prealloc_threads(node),
+                            .merge = memory.merge,
+                            .share = plan_.config.memory.share,
+                            .node = {}};
+      choose_file(backend);
+      // On a host of one node there is nothing to bind, and kernels without NUMA refuse to.
+      if (input_.facts.nodes.size() > 1) backend.node = node;
+      device(describe_memory(backend, "memory"));
+    }
+    std::vector<QemuArgument> nodes = guest_node_arguments(plan_.placement.cells);
+    std::move(nodes.begin(), nodes.end(), std::back_inserter(plan_.arguments));
 
     std::string overcommit;
     if (memory.lock) {
@@ -305,7 +317,7 @@ class Planner {
     MemoryBackend backend;
     backend.page_size = page_size_of(device.hugepages.value_or(plan_.hugepages));
     backend.prealloc = config_.memory.prealloc;
-    backend.prealloc_threads = prealloc_threads();
+    backend.prealloc_threads = prealloc_threads(device.node ? device.node : plan_.placement.node);
     backend.merge = config_.memory.merge;
     backend.share = plan_.config.memory.share;
     choose_file(backend);
@@ -315,12 +327,10 @@ class Planner {
     return backend;
   }
 
-  int prealloc_threads() const {
+  int prealloc_threads(std::optional<int> node) const {
     std::size_t cpus = input_.facts.allowed.size();
-    if (plan_.placement.node) {
-      const NumaNode* node = input_.facts.find_node(*plan_.placement.node);
-      if (node != nullptr) cpus = (node->cpus & input_.facts.allowed).size();
-    }
+    const NumaNode* found = node ? input_.facts.find_node(*node) : nullptr;
+    if (found != nullptr) cpus = (found->cpus & input_.facts.allowed).size();
     return std::clamp(static_cast<int>(cpus), 1, kMostPreallocThreads);
   }
 
@@ -427,15 +437,21 @@ class Planner {
     PciSlots slots(config_.machine.type == MachineType::kQ35 ? PciLayout::kPcie
                                                              : PciLayout::kConventional);
     try {
+      const std::map<int, int> roots = add_roots(slots);
       for (std::size_t i = 0; i < list.size(); ++i) {
         const bool is_passed = i >= first_passed && i < first_passed + plan_.passed.size();
+        std::optional<int> root;
+        if (is_passed) {
+          const auto found = roots.find(plan_.passed[i - first_passed].node);
+          if (found != roots.end()) root = found->second;
+        }
         const std::vector<SlotFunction> functions =
             is_passed ? slot_mates(i - first_passed, first_passed, list)
                       : std::vector<SlotFunction>();
-        if (functions.size() > 1) slots.place_together(functions);
+        if (functions.size() > 1) slots.place_together(functions, root);
         for (FrontEnd& front_end : list[i].front_ends) {
           if (front_end.bus == FrontEnd::Bus::kPci && !front_end.props.contains("bus")) {
-            slots.place(front_end);
+            slots.place(front_end, root);
           }
         }
       }
@@ -449,6 +465,18 @@ class Planner {
       device(describe_iommufd([this](const FdSource& source) { return pass_fd(source); }));
     }
     for (const DeviceDescription& description : list) device(description);
+  }
+
+  // The PCI roots that guest nodes are to have, by the host's node.
+  std::map<int, int> add_roots(PciSlots& slots) const {
+    std::map<int, int> roots;
+    const std::vector<GuestCell>& cells = plan_.placement.cells;
+    for (std::size_t i = 0; i < cells.size(); ++i) {
+      if (!cells[i].pxb) continue;
+      const int root = slots.add_root(static_cast<int>(i));
+      if (cells[i].node) roots.emplace(*cells[i].node, root);
+    }
+    return roots;
   }
 
   // By feature: this QEMU takes both fds, and this host has both nodes.

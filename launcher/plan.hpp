@@ -13,6 +13,7 @@
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/facts.hpp"
 #include "launcher/config/vm_config.hpp"
+#include "launcher/guest_cell.hpp"
 #include "launcher/host_step.hpp"
 #include "launcher/leases.hpp"
 #include "qmp/caps.hpp"
@@ -55,6 +56,7 @@ struct ThreadPlacement {
   std::map<std::string, CpuSet> iothreads;  // by id; those that are pinned
   std::optional<int> node;                  // NUMA node of the memory, when it is bound
   std::optional<int> near;                  // NUMA node of the CPUs or the memory; devices by it
+  std::vector<GuestCell> cells;             // empty: the guest has one node, and is not told
   std::vector<std::string> reasons;         // why this node, these CPUs
   std::vector<std::string> passed_over;     // what was not taken, and why
 };

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
-#include "launcher/placement.hpp"
+#include "launcher/guest_nodes.hpp"
+#include "launcher/node_choice.hpp"
 
 namespace vmrig {
 namespace {
@@ -65,14 +67,16 @@ void check_disk_holder(const PlanInput& input, const DiskConfig& disk, const std
   }
 }
 
-void check_hugepages(const PlanInput& input, const Plan& plan, std::vector<Diagnostic>& findings) {
+// Enough pages on one node, or on all together where the memory is bound to none.
+void check_hugepages(const PlanInput& input, const Plan& plan, std::optional<int> bound,
+                     Bytes memory, std::vector<Diagnostic>& findings) {
   const Bytes page = page_size_of(plan.hugepages);
-  const std::uint64_t needed = plan.config.memory.size.value / page.value;
+  const std::uint64_t needed = memory.value / page.value;
   std::uint64_t free = 0;
   const HugepagePool* pool = nullptr;
   int node_id = -1;
   for (const NumaNode& node : input.facts.nodes) {
-    if (plan.placement.node && node.id != *plan.placement.node) continue;
+    if (bound && node.id != *bound) continue;
     const HugepagePool* found = find_pool(node, page);
     if (found == nullptr) continue;
     free += found->free;
@@ -81,8 +85,7 @@ void check_hugepages(const PlanInput& input, const Plan& plan, std::vector<Diagn
       node_id = node.id;
     }
   }
-  const std::string where =
-      plan.placement.node ? fmt::format("node {}", *plan.placement.node) : "this host";
+  const std::string where = bound ? fmt::format("node {}", *bound) : "this host";
   if (pool == nullptr) {
     findings.push_back(finding(
         Severity::kProblem, "memory.hugepages",
@@ -184,7 +187,12 @@ void check_boot_files(const PlanInput& input, std::vector<Diagnostic>& findings)
 void check_memory(const PlanInput& input, const Plan& plan, std::vector<Diagnostic>& findings) {
   const HostFacts& facts = input.facts;
   if (plan.hugepages != HugepageSize::kNone) {
-    check_hugepages(input, plan, findings);
+    std::map<std::optional<int>, Bytes> needs;
+    for (const GuestCell& part : memory_parts(plan.config.memory, plan.placement)) {
+      Bytes& need = needs[part.memory_node()];
+      need = need + part.memory;
+    }
+    for (const auto& [node, memory] : needs) check_hugepages(input, plan, node, memory, findings);
   } else {
     Bytes total;
     Bytes free;

@@ -10,6 +10,7 @@
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/base/shape_writer.hpp"
 #include "launcher/network_names.hpp"
+#include "launcher/show_machine_map.hpp"
 
 namespace vmrig {
 namespace {
@@ -37,6 +38,7 @@ class Rows {
   explicit Rows(const PlanView& view) : view_(view) {}
 
   void line(const std::string& text) { out_ += text + '\n'; }
+  void lines(const std::string& text) { out_ += text; }  // each with its newline
   void row(const std::string& label, const std::string& text, Style style = Style::kPlain) {
     std::string padded = label;
     const std::size_t used = columns_of(label);
@@ -73,17 +75,38 @@ std::string head(const Plan& plan, const PlanView& view) {
   return text;
 }
 
+// "0>8", one a vCPU; of many, those that follow each other together: "0-79>8-87".
+std::vector<std::string> vcpu_runs(const ThreadPlacement& placement, std::size_t present) {
+  constexpr std::size_t kMostShownSingly = 16;
+  const std::size_t count = std::min(present, placement.vcpus.size());
+  const auto follows = [&](std::size_t i) {
+    const CpuSet& before = placement.vcpus[i - 1];
+    const CpuSet& cpus = placement.vcpus[i];
+    return before.size() == 1 && cpus.size() == 1 && cpus.first() == before.first() + 1;
+  };
+  std::vector<std::string> parts;
+  for (std::size_t i = 0; i < count;) {
+    std::size_t end = i + 1;
+    while (count > kMostShownSingly && end < count && follows(end)) ++end;
+    const CpuSet& cpus = placement.vcpus[i];
+    if (end > i + 1) {
+      parts.push_back(
+          fmt::format("{}-{}>{}-{}", i, end - 1, cpus.first(), placement.vcpus[end - 1].first()));
+    } else {
+      parts.push_back(fmt::format("{}>{}", i, cpus.empty() ? "any" : cpus.to_string()));
+    }
+    i = end;
+  }
+  return parts;
+}
+
 std::string vcpus_text(const Plan& plan) {
   const ThreadPlacement& placement = plan.placement;
   const auto present = static_cast<std::size_t>(plan.config.cpu.vcpus);
-  std::vector<std::string> parts;
-  std::size_t pinned = 0;
-  for (std::size_t i = 0; i < placement.vcpus.size() && i < present; ++i) {
-    const CpuSet& cpus = placement.vcpus[i];
-    if (!cpus.empty()) ++pinned;
-    parts.push_back(fmt::format("{}>{}", i, cpus.empty() ? "any" : cpus.to_string()));
-  }
-  std::string text = pinned == 0 ? fmt::format("{}, not pinned", present) : join(parts, " ");
+  const bool pinned = std::any_of(placement.vcpus.begin(), placement.vcpus.end(),
+                                  [](const CpuSet& cpus) { return !cpus.empty(); });
+  std::string text =
+      pinned ? join(vcpu_runs(placement, present), " ") : fmt::format("{}, not pinned", present);
   const int max_vcpus = plan.config.cpu.max_vcpus.value_or(plan.config.cpu.vcpus);
   if (max_vcpus > plan.config.cpu.vcpus) text += fmt::format("    up to {}", max_vcpus);
   text += placement.emulator.empty()
@@ -92,6 +115,23 @@ std::string vcpus_text(const Plan& plan) {
   for (const auto& [id, cpus] : placement.iothreads) {
     text += fmt::format("    {} {}", printable(id), cpus.empty() ? "any" : cpus.to_string());
   }
+  return text;
+}
+
+bool is_pinned(const ThreadPlacement& placement) {
+  return !placement.emulator.empty() || !placement.iothreads.empty() ||
+         std::any_of(placement.vcpus.begin(), placement.vcpus.end(),
+                     [](const CpuSet& cpus) { return !cpus.empty(); });
+}
+
+// "guest node 0  vCPUs 0-3, 4GiB of node 0".
+std::string cell_text(const GuestCell& cell, std::size_t index) {
+  std::string text = fmt::format("guest node {}: vCPUs {}, {}", index, cell.vcpus.to_string(),
+                                 to_string(cell.memory));
+  if (cell.node) {
+    text += fmt::format(" {} node {}", cell.bound ? "bound to" : "near", *cell.node);
+  }
+  if (cell.pxb) text += ", with a PCI root";
   return text;
 }
 
@@ -287,10 +327,13 @@ Json placement_json(const ThreadPlacement& placement) {
   for (const CpuSet& cpus : placement.vcpus) vcpus.push_back(cpus.to_string());
   Json iothreads = Json::object();
   for (const auto& [id, cpus] : placement.iothreads) iothreads[id] = cpus.to_string();
+  Json cells = Json::array();
+  for (const GuestCell& cell : placement.cells) cells.push_back(to_json(cell));
   return {{"vcpus", std::move(vcpus)},
           {"emulator", placement.emulator.to_string()},
           {"iothreads", std::move(iothreads)},
           {"node", placement.node ? Json(*placement.node) : Json(nullptr)},
+          {"cells", std::move(cells)},
           {"reasons", placement.reasons},
           {"passed_over", placement.passed_over}};
 }
@@ -307,6 +350,9 @@ std::string show_plan(const Plan& plan, const PlanView& view) {
   }
   rows.row("  vCPUs", vcpus_text(plan));
   rows.row("  memory", memory_text(plan));
+  for (std::size_t i = 0; i < placement.cells.size(); ++i) {
+    rows.row(i == 0 ? "  numa" : "", cell_text(placement.cells[i], i));
+  }
   for (const DiskConfig& disk : plan.config.disks) {
     rows.row(&disk == &plan.config.disks.front() ? "  disks" : "", disk_text(disk));
   }
@@ -321,6 +367,10 @@ std::string show_plan(const Plan& plan, const PlanView& view) {
   }
   if (!placement.passed_over.empty()) {
     rows.row("  passed over", join(escaped(placement.passed_over), ", "));
+  }
+  if (!view.machine.nodes.empty() && is_pinned(placement)) {
+    rows.lines(show_machine_map(
+        view.machine, {.colour = view.colour, .columns = view.columns, .vm = plan.config.name}));
   }
   show_host_steps(plan, view, rows);
   show_findings(plan, rows);

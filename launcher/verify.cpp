@@ -122,11 +122,22 @@ class Verifier {
   std::vector<Backing> backings() const {
     const MemoryConfig& memory = config_.memory;
     const Bytes pages = page_size_of(memory.hugepages.value_or(HugepageSize::kNone));
-    std::vector<Backing> list = {{.subject = "memory",
-                                  .size = memory.size,
-                                  .page_size = pages,
-                                  .node = state_.placement.node,
-                                  .is_populated = memory.prealloc}};
+    std::vector<Backing> list;
+    const std::vector<GuestCell>& cells = state_.placement.cells;
+    for (std::size_t i = 0; i < cells.size(); ++i) {
+      list.push_back({.subject = fmt::format("memory of guest node {}", i),
+                      .size = cells[i].memory,
+                      .page_size = pages,
+                      .node = cells[i].memory_node(),
+                      .is_populated = memory.prealloc});
+    }
+    if (cells.empty()) {
+      list.push_back({.subject = "memory",
+                      .size = memory.size,
+                      .page_size = pages,
+                      .node = state_.placement.node,
+                      .is_populated = memory.prealloc});
+    }
     for (const MemoryDeviceConfig& device : memory.devices) {
       const auto own = device.hugepages ? page_size_of(*device.hugepages) : pages;
       list.push_back({.subject = "memory " + device.id,
@@ -144,11 +155,15 @@ class Verifier {
     std::set<std::uint64_t> taken;
     for (const Backing& backing : backings) {
       const MemoryMapping* best = nullptr;
+      int best_score = -1;
       for (const MemoryMapping& mapping : measured_.memory) {
         if (mapping.size != backing.size || taken.contains(mapping.begin)) continue;
-        const bool fits = mapping.is_hugetlb == (backing.page_size.value != 0);
-        if (best == nullptr || fits) best = &mapping;
-        if (fits) break;
+        // Guest nodes are often of one size: the host's node tells them apart.
+        const int score = (mapping.is_hugetlb == (backing.page_size.value != 0) ? 2 : 0) +
+                          (!backing.node || is_on(mapping, *backing.node) ? 1 : 0);
+        if (score <= best_score) continue;
+        best = &mapping;
+        best_score = score;
       }
       if (best != nullptr) taken.insert(best->begin);
       found.push_back(best);

@@ -77,12 +77,15 @@ PassedRecord passed_from_json(const Json& json) {
 }
 
 Json to_json(const PlacementRecord& placement) {
+  Json cells = Json::array();
+  for (const GuestCell& cell : placement.cells) cells.push_back(to_json(cell));
   Json vcpus = Json::array();
   for (const CpuSet& cpus : placement.vcpus) vcpus.push_back(cpus.to_string());
   return {{"vcpus", std::move(vcpus)},
           {"emulator", placement.emulator.to_string()},
           {"near", placement.near ? Json(*placement.near) : Json(nullptr)},
-          {"node", placement.node ? Json(*placement.node) : Json(nullptr)}};
+          {"node", placement.node ? Json(*placement.node) : Json(nullptr)},
+          {"cells", std::move(cells)}};
 }
 
 PlacementRecord placement_from_json(const Json& json) {
@@ -93,6 +96,10 @@ PlacementRecord placement_from_json(const Json& json) {
   placement.emulator = CpuSet::parse(json.at("emulator").get<std::string>());
   if (!json.at("near").is_null()) placement.near = json.at("near").get<int>();
   if (!json.at("node").is_null()) placement.node = json.at("node").get<int>();
+  // A VM of a version before guest nodes has none.
+  if (json.contains("cells")) {
+    for (const Json& cell : json.at("cells")) placement.cells.push_back(guest_cell_from_json(cell));
+  }
   return placement;
 }
 

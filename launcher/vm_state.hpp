@@ -15,6 +15,7 @@
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/json.hpp"
 #include "hostcfg/base/pci_address.hpp"
+#include "launcher/guest_cell.hpp"
 #include "launcher/host_step.hpp"
 #include "launcher/leases.hpp"
 #include "launcher/process.hpp"
@@ -63,10 +64,11 @@ struct NicRecord {
 
 // Where threads that hotplug brings belong.
 struct PlacementRecord {
-  std::vector<CpuSet> vcpus;  // by index, to max_vcpus; an empty set is not pinned
-  CpuSet emulator;            // empty: not pinned
-  std::optional<int> near;    // NUMA node of the CPUs or the memory
-  std::optional<int> node;    // NUMA node that the memory is bound to
+  std::vector<CpuSet> vcpus;     // by index, to max_vcpus; an empty set is not pinned
+  CpuSet emulator;               // empty: not pinned
+  std::optional<int> near;       // NUMA node of the CPUs or the memory
+  std::optional<int> node;       // NUMA node that the memory is bound to
+  std::vector<GuestCell> cells;  // the guest's NUMA nodes
 };
 
 struct VmState {

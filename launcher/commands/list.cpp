@@ -9,10 +9,14 @@
 #include <string>
 #include <vector>
 
+#include "hostcfg/read_facts.hpp"
+#include "hostcfg/topology.hpp"
 #include "launcher/cli/output.hpp"
 #include "launcher/commands/commands.hpp"
 #include "launcher/commands/environment.hpp"
 #include "launcher/commands/vm_summary.hpp"
+#include "launcher/machine_map.hpp"
+#include "launcher/show_machine_map.hpp"
 #include "launcher/state_dir.hpp"
 
 namespace vmrig {
@@ -46,6 +50,39 @@ Json json_of(const VmEntry& entry) {
   return out;
 }
 
+// Where the threads of a VM may run, and what it keeps for itself beside them.
+void add_seats_of(const VmState& vm, SeatsByCpu& seats) {
+  CpuSet busy;
+  for (const VmThread& thread : vm.threads) {
+    const std::optional<SeatRole> role = seat_role_of(thread.role);
+    if (!role) continue;
+    add_seats(seats, thread.cpus, {vm.name, *role, thread.id});
+    busy = busy | thread.cpus;
+  }
+  // What waits for vCPUs that are not plugged in yet counts as idle, too.
+  add_seats(seats, vm.claim.exclusive_cpus - busy, {vm.name, SeatRole::kIdle, {}});
+}
+
+ExitStatus list_cpus(bool json, const Context& context) {
+  SeatsByCpu seats;
+  if (const auto root = StateRoot::open_existing(state_folder(context))) {
+    for (const VmEntry& entry : root->list()) {
+      if (entry.living() && entry.state) add_seats_of(*entry.state, seats);
+    }
+  }
+  FactsRequest request;
+  request.devices = FactsRequest::Devices::kSkip;
+  request.usb = FactsRequest::Devices::kSkip;
+  const MachineMap map = map_machine(read_host_facts(request, Topology::of_this_host()), seats);
+  if (json) {
+    write_json(to_json(map));
+  } else {
+    write_out(
+        show_machine_map(map, {.colour = stdout_colour(), .columns = stdout_columns(), .vm = {}}));
+  }
+  return ExitStatus::kDone;
+}
+
 // No VMs: only the heading, or an empty list, and status 0. That is an answer, not a fault.
 ExitStatus list(bool json, const Context& context) {
   std::vector<VmEntry> entries;
@@ -67,8 +104,12 @@ ExitStatus list(bool json, const Context& context) {
 
 RunCommand define_list(CommandLine& line) {
   auto json = std::make_shared<bool>(false);
+  auto cpus = std::make_shared<bool>(false);
   line.flag("--json", "As a JSON array", *json);
-  return [json](const Context& context) { return list(*json, context); };
+  line.flag("--cpus", "The machine's nodes, caches and cores, with who has them", *cpus);
+  return [json, cpus](const Context& context) {
+    return *cpus ? list_cpus(*json, context) : list(*json, context);
+  };
 }
 
 }  // namespace vmrig

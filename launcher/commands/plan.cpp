@@ -6,6 +6,7 @@
 #include "launcher/commands/commands.hpp"
 #include "launcher/commands/environment.hpp"
 #include "launcher/commands/prepare.hpp"
+#include "launcher/machine_map.hpp"
 #include "launcher/show_plan.hpp"
 #include "launcher/state_dir.hpp"
 
@@ -31,19 +32,25 @@ std::vector<Lease> leases_of_others(const Context& context, const PlanOptions& o
 
 ExitStatus plan(const PlanOptions& options, const Context& context) {
   const VmConfig config = read_config(options.sources);
-  const PreparedPlan prepared =
-      prepare_plan(options.sources, config, leases_of_others(context, options, config.name));
+  const std::vector<Lease> others = leases_of_others(context, options, config.name);
+  const PreparedPlan prepared = prepare_plan(options.sources, config, others);
   if (options.argv) {
     prepared.plan.require_good();
     write_out(shell_quoted(prepared.plan.argv()) + "\n");
     return ExitStatus::kDone;
   }
+  SeatsByCpu seats = seats_of(prepared.plan);
+  for (const Lease& lease : others) add_seats(seats, lease);
+  MachineMap machine = map_machine(prepared.facts, seats);
   if (options.json) {
-    write_json(to_json(prepared.plan));
+    Json out = to_json(prepared.plan);
+    out["machine"] = to_json(machine);
+    write_json(out);
   } else {
     write_out(show_plan(prepared.plan, {.colour = stdout_colour(),
                                         .columns = stdout_columns(),
-                                        .host_nodes = prepared.host_nodes}));
+                                        .host_nodes = prepared.facts.nodes.size(),
+                                        .machine = std::move(machine)}));
   }
   // The problems stand in the plan itself; the status is what run would end with.
   std::vector<Diagnostic> problems = prepared.plan.problems();

@@ -99,13 +99,12 @@ PreparedPlan plan_with(const Qemu& qemu, const PlanSources& sources, const VmCon
         wants_usb_devices(config) ? FactsRequest::Devices::kRead : FactsRequest::Devices::kSkip;
     facts = read_host_facts(request, *topology);
   }
-  const PlanInput input{.config = config,
-                        .facts = facts,
-                        .caps = qemu.caps,
-                        .qemu = qemu.path,
-                        .leases = std::move(leases)};
-  return {
-      .plan = make_plan(input), .topology = std::move(topology), .host_nodes = facts.nodes.size()};
+  Plan plan = make_plan({.config = config,
+                         .facts = facts,
+                         .caps = qemu.caps,
+                         .qemu = qemu.path,
+                         .leases = std::move(leases)});
+  return {.plan = std::move(plan), .topology = std::move(topology), .facts = std::move(facts)};
 }
 
 bool pins_threads(const Plan& plan) {

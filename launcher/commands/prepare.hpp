@@ -1,7 +1,6 @@
 // From the words of plan, run and start to a plan.
 #pragma once
 
-#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,7 +32,7 @@ VmConfig read_config(const PlanSources& sources);
 struct PreparedPlan {
   Plan plan;
   std::optional<Topology> topology;  // of this host; none with recorded facts
-  std::size_t host_nodes = 0;
+  HostFacts facts;                   // that it was planned on
 };
 
 // Reads facts and QEMU's abilities, and plans. `leases` are other VMs'. The plan may have

@@ -390,6 +390,22 @@ void check_queues(const VmConfig& config, const Fields::Fault& fault) {
   }
 }
 
+void check_guest_nodes(const VmConfig& config, const Fields::Fault& fault) {
+  if (config.numa.empty()) return;
+  const HugepageSize pages = config.memory.hugepages.value_or(HugepageSize::kNone);
+  check_numa(config.numa, config.cpu.max_vcpus.value_or(config.cpu.vcpus), config.memory.size,
+             pages == HugepageSize::kNone ? Bytes::mib(1) : page_size_of(pages), fault);
+  if (config.memory.node_mode == Pinning::Mode::kList) {
+    fault("memory.node", "is of no use beside \"numa\", whose nodes have one each",
+          fmt::format(R"("numa": [{{…, "node": {}}}])", config.memory.node));
+  }
+  for (std::size_t i = 0; i < config.numa.size(); ++i) {
+    if (config.numa[i].pxb && config.machine.type != MachineType::kQ35) {
+      fault(fmt::format("numa[{}].pxb", i), "needs a q35 machine", R"("type": "q35")");
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<std::string_view> enum_names(Profile) { return {"plain", "nfv"}; }
@@ -430,7 +446,8 @@ void describe(Fields& fields, VmConfig& config) {
   fields.optional("boot", "What the machine boots.", config.boot);
   fields.optional("cpu", "vCPUs, and the host CPUs that they run on.", config.cpu);
   fields.required("memory", "Guest memory.", config.memory);
-  fields.not_built("numa", Json::array());
+  fields.optional("numa", "Guest NUMA nodes; the host's shape when the VM spans nodes.",
+                  config.numa, ListRule{0, 128});
   fields.optional("iothreads", "Threads that serve disks.", config.iothreads, ListRule{0, 64});
   fields.optional("disks", "Disks.", config.disks, ListRule{0, 200});
   fields.optional("nics", "Network cards.", config.nics, ListRule{0, 64});
@@ -462,6 +479,7 @@ void describe(Fields& fields, VmConfig& config) {
     check_macs(config, fault);
     check_interfaces(config, fault);
     check_queues(config, fault);
+    check_guest_nodes(config, fault);
   });
 }
 

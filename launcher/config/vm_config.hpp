@@ -18,6 +18,7 @@
 #include "hostcfg/base/bytes.hpp"
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/shape.hpp"
+#include "launcher/config/numa_config.hpp"
 
 namespace vmrig {
 
@@ -118,6 +119,8 @@ struct VmConfig {
   BootConfig boot;
   CpuConfig cpu;
   MemoryConfig memory;
+  std::vector<NumaCellConfig>
+      numa;  // empty: one guest node, or the host's shape when it needs more
   std::vector<IothreadConfig> iothreads;
   std::vector<DiskConfig> disks;
   std::vector<NicConfig> nics;

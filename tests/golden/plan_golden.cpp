@@ -14,6 +14,7 @@
 #include "hostcfg/facts.hpp"
 #include "launcher/caps_cache.hpp"
 #include "launcher/config/load_config.hpp"
+#include "launcher/machine_map.hpp"
 #include "launcher/plan.hpp"
 #include "launcher/show_plan.hpp"
 #include "tests/golden/start_qemu.hpp"
@@ -49,6 +50,9 @@ const std::vector<Case>& cases() {
       {"hotplug-room", "isolated-1gib"},
       {"hostile-paths", "vm-2cpu"},
       {"network", "two-socket-72cpu"},
+      {"guest-nodes", "two-socket-72cpu"},
+      {"wide", "two-socket-512cpu"},
+      {"router", "two-socket-512cpu"},
   };
   return list;
 }
@@ -69,8 +73,11 @@ Plan plan_of(const Case& which, const qmp::QemuCaps& caps) {
 
 // What is compared: the screen that a user sees, then each argument with its origin.
 std::string golden_text(const Plan& plan, const Case& which) {
-  const std::size_t nodes = recorded_facts(which.facts).nodes.size();
-  std::string text = show_plan(plan, {.colour = Colour::kOff, .columns = 100, .host_nodes = nodes});
+  const HostFacts facts = recorded_facts(which.facts);
+  std::string text = show_plan(plan, {.colour = Colour::kOff,
+                                      .columns = 100,
+                                      .host_nodes = facts.nodes.size(),
+                                      .machine = map_machine(facts, seats_of(plan))});
   text += "\narguments\n";
   for (const QemuArgument& argument : plan.arguments) {
     text += fmt::format("  {:<30}", argument.origin);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "hostcfg/base/fd.hpp"
+#include "launcher/guest_nodes.hpp"
 #include "launcher/spawn.hpp"
 #include "qmp/sync_client.hpp"
 #include "qmp/unix_socket.hpp"
@@ -61,7 +62,9 @@ std::string kernel_header() {
 
 class Fitting {
  public:
-  explicit Fitting(const TempFolder& folder) : folder_(folder), kvm_(kvm_opens()) {
+  // `memory_parts`: how many backends the guest's memory has.
+  Fitting(const TempFolder& folder, std::size_t memory_parts)
+      : folder_(folder), memory_parts_(memory_parts), kvm_(kvm_opens()) {
     mkdir((folder_ / "images").c_str(), 0700);
     mkdir((folder_ / "huge").c_str(), 0700);
   }
@@ -79,7 +82,8 @@ class Fitting {
     if (words.front() == "-overcommit") return {};
     if (words.front() == "-m") {
       const std::size_t comma = words[1].find(',');
-      words[1] = "size=64M" + (comma == std::string::npos ? "" : words[1].substr(comma));
+      words[1] = fmt::format("size={}M", 64 * memory_parts_) +
+                 (comma == std::string::npos ? "" : words[1].substr(comma));
     }
     if (words.front() == "-object" && words[1].find("memory-backend") != std::string::npos) {
       words[1] = fit_memory(words[1]);
@@ -132,6 +136,7 @@ class Fitting {
   }
 
   const TempFolder& folder_;
+  std::size_t memory_parts_;
   bool kvm_;
 };
 
@@ -139,7 +144,7 @@ class Fitting {
 
 std::string start_and_quit(const Plan& plan, const std::string& qemu) {
   const TempFolder folder;
-  Fitting fitting(folder);
+  Fitting fitting(folder, memory_parts(plan.config.memory, plan.placement).size());
   fitting.make_images(plan.config);
 
   SpawnRequest request;

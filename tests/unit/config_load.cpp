@@ -167,6 +167,46 @@ TEST_CASE("settings that conflict are named with the mend") {
             "less than the size"));
 }
 
+TEST_CASE("guest NUMA nodes hold every vCPU once and all of the memory") {
+  const auto numa = [](const std::string& cells, const std::string& more = {}) {
+    return faults(
+        R"({"name": "a", "memory": {"size": "2GiB"}, "cpu": {"vcpus": 2, "max_vcpus": 4}, )" +
+        more + R"("numa": )" + cells + "}");
+  };
+  CHECK(
+      numa(R"([{"vcpus": "0-1", "memory": "1GiB"}, {"vcpus": "2-3", "memory": "1GiB"}])").empty());
+  CHECK(has(numa(R"([{"vcpus": "0-1", "memory": "1GiB"}, {"vcpus": "1", "memory": "512MiB"}])"),
+            "numa[1].vcpus: vCPU 1 has a guest node already"));
+  const std::string sums = numa(R"([{"vcpus": "0-1,7", "memory": "512MiB"}])");
+  CHECK(has(sums, "numa: vCPU 2-3 has no guest node"));
+  CHECK(has(sums, "numa: there is no vCPU 7: the VM has 4"));
+  CHECK(has(sums,
+            "numa: its nodes have 512MiB in all, memory.size is 2GiB | \"memory\": {\"size\": "
+            "\"512MiB\"}"));
+  const std::string far = numa(
+      R"([{"vcpus": "0-1", "memory": "1GiB", "distances": [11, 10]},
+          {"vcpus": "2", "memory": "512MiB", "distances": [20]},
+          {"vcpus": "3", "memory": "512MiB"}])");
+  CHECK(has(far, "numa[0].distances: has 2, one a guest node is needed: 3"));
+  CHECK(has(far, "numa[1].distances: has 1, one a guest node is needed: 3"));
+  CHECK(has(far, "numa[2].distances: is missing where other nodes have them"));
+  CHECK(has(numa(R"([{"vcpus": "0-3", "memory": "2GiB", "distances": [20]}])"),
+            "numa[0].distances: a node's distance to itself is 10, not 20"));
+  CHECK(has(numa(R"([{"vcpus": "0-1", "memory": "1GiB", "distances": [10, 10]},
+                     {"vcpus": "2-3", "memory": "1GiB", "distances": [20, 10]}])"),
+            "numa[0].distances: another node is farther than 10: 10 to guest node 1"));
+  CHECK(has(numa(R"([{"vcpus": "a", "memory": "2GiB"}])"), "numa[0].vcpus"));
+  CHECK(has(numa(R"([{"vcpus": "0-3", "memory": "2GiB", "pxb": true}])",
+                 R"("machine": {"type": "pc"}, )"),
+            "numa[0].pxb: needs a q35 machine"));
+  CHECK(has(faults(R"({"name": "a", "memory": {"size": "1GiB", "node": 1},
+                       "numa": [{"vcpus": "0", "memory": "1GiB"}]})"),
+            "memory.node: is of no use beside \"numa\""));
+  CHECK(has(faults(R"({"name": "a", "memory": {"size": "3MiB", "hugepages": "none"},
+                       "numa": [{"vcpus": "0", "memory": "3MiB", "node": 5000}]})"),
+            "numa[0].node"));
+}
+
 TEST_CASE("a key of the contract that is not built is refused by name, its neutral value is not") {
   CHECK(has(faults_with(R"("tpm": {"version": 2})"),
             "tpm: is not built yet in this version of vmrig | remove the key, or set it to null"));

@@ -112,6 +112,7 @@ Json full_config() {
                "merge": true, "node": "none", "max": "1GiB", "slots": 2,
                "devices": [{"id": "m", "size": "128MiB", "kind": "dimm", "hugepages": "2MiB", "node": 0},
                            {"id": "w", "size": "128MiB", "kind": "virtio-mem", "requested": "64MiB"}]},
+    "numa": [{"vcpus": "0-3", "memory": "64MiB", "node": 0, "distances": [10], "pxb": false}],
     "iothreads": [{"id": "io0", "pin": "0"}],
     "disks": [{"id": "d", "path": "/d", "format": "raw", "bus": "virtio", "cache": "none", "aio": "native",
                "discard": "unmap", "readonly": false, "serial": "s", "iothread": "io0", "queues": 1}],

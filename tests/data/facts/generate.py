@@ -242,6 +242,24 @@ def container_cpuset():
               "carrier": True, "kind": "virtual"}])
 
 
+def two_socket_512cpu():
+    """Two sockets of 128 cores with two threads each; eight cores share a last-level cache."""
+    cpus = cpus_of(sockets=2, cores=128, threads=2, l3_cores=8)
+    nodes = [
+        node(0, on_node(cpus, 0), 768 * GIB, 480 * GIB, [pool(2 * MIB), pool(GIB, 256)], [10, 32]),
+        node(1, on_node(cpus, 1), 768 * GIB, 490 * GIB, [pool(2 * MIB), pool(GIB, 256)], [32, 10]),
+    ]
+    isolated = "8-127,136-255,264-383,392-511"
+    return host(
+        cpus, nodes,
+        kernel_parameters=["default_hugepagesz=1G", "hugepagesz=1G", "hugepages=512",
+                           "amd_iommu=on", "iommu=pt", f"isolcpus={isolated}"],
+        isolated=isolated, affinity="0-7,128-135,256-263,384-391",
+        cpu_vendor="AuthenticAMD", cpu_model="AMD EPYC 9754 128-Core Processor",
+        vmx=False, svm=True,
+        hugetlbfs=[{"path": "/dev/hugepages", "page_size": "1GiB"}])
+
+
 def pretty(facts):
     """One line a key, and one line each for the entries of its list."""
     lines = []
@@ -259,6 +277,7 @@ def main():
             "vm-2cpu": vm_2cpu(),
             "two-socket-72cpu": two_socket_72cpu(),
             "isolated-1gib": isolated_1gib(),
+            "two-socket-512cpu": two_socket_512cpu(),
             "no-kvm": no_kvm(),
             "container-cpuset": container_cpuset(),
     }.items():

@@ -7,6 +7,10 @@ tid_of() { # VM ROLE: of its first thread with that role
   python3 -c 'import json, sys; print([t["tid"] for t in json.load(open(f"state/{sys.argv[1]}/state.json"))["threads"]
     if t["role"] == sys.argv[2]][0])' "$1" "$2"
 }
+pinned_of() { # VM ROLE
+  python3 -c 'import json, sys; print([t["cpus"] for t in json.load(open(f"state/{sys.argv[1]}/state.json"))["threads"]
+    if t["role"] == sys.argv[2]][0])' "$1" "$2"
+}
 # expect_only VM ROW: verify fails with this row and no other.
 expect_only() {
   expect_fails 1 "$VMRIG" verify "$1" --seconds 0.5 >out
@@ -19,10 +23,13 @@ step "a VM with a VF on node 1, on the isolated CPUs"
 ip link set pf1 up
 create_vfs $pf1 1
 cat >n.json <<'EOF'
-{"name": "n", "profile": "nfv", "cpu": {"vcpus": 1, "pin": ["2"], "emulator": "3"},
- "memory": {"size": "64MiB", "hugepages": "2MiB", "node": 1}, "nics": [{"id": "net1", "type": "vf", "pf": "pf1"}]}
+{"name": "n", "profile": "nfv", "cpu": {"vcpus": 1},
+ "memory": {"size": "64MiB", "hugepages": "2MiB"}, "nics": [{"id": "net1", "type": "vf", "pf": "pf1"}]}
 EOF
+need "$VMRIG" plan n.json
 need "$VMRIG" start n.json
+need "$VMRIG" list --cpus
+expect_eq "$(pinned_of n vcpu) $(pinned_of n emulator)" "2 3" "chosen CPUs"
 need "$VMRIG" verify n
 grep -q "node 1" <("$VMRIG" verify n --json) || fail "no memory on node 1"
 
@@ -62,8 +69,10 @@ if ctypes.CDLL(None, use_errno=True).syscall(migrate_pages, int(sys.argv[1]), 64
 EOF
 expect_only m memory
 need "$VMRIG" stop --force m
+sed -i 's/"prealloc": true/"prealloc": true, "lock": true/' m.json
 need "$VMRIG" start --paused m.json
-# As if QEMU had lost its locks: the plan promises what is not there.
-sed -i 's/"lock":false/"lock":true/' state/m/state.json
+need "$VMRIG" verify m
+need python3 "$LAB_DIR/inside/munlockall.py" "$(tid_of m emulator)"
 expect_only m "lock of memory"
+need "$VMRIG" qmp m query-status
 need "$VMRIG" stop --force m
