@@ -66,6 +66,9 @@ void describe(Fields& fields, DiskConfig& disk) {
                   id_rule(12));
   fields.optional("queues", "Number of virtio queues; one a vCPU when not given.", disk.queues,
                   IntRule{1, 1024});
+  fields.optional("throttle", "How fast QEMU lets the guest read and write.", disk.throttle);
+  fields.optional("io_max", "How fast the kernel lets QEMU use the host's device below the image.",
+                  disk.io_max);
   fields.not_built("overlay_of", nullptr);
   fields.not_built("ephemeral", false);
   fields.not_built("create", nullptr);
@@ -100,14 +103,31 @@ std::vector<Backend> disk_backends(const DiskConfig& disk, bool is_block_device)
                  {"node-name", disk.id + "-format"},
                  {"file", disk.id + "-file"}};
   if (disk.aio != DiskAio::kThreads) file["aio"] = name_of(disk.aio);
-  // QEMU's own defaults are left out: it reads its monitor at 2 to 3 us a byte.
-  for (Json* node : {&file, &format}) {
+  // "-limit": with an id of 24 bytes a node name has room for no more.
+  const std::string limit_name = disk.id + "-limit";
+  Json limit = {{"driver", "throttle"},
+                {"node-name", limit_name},
+                {"throttle-group", limit_name},
+                {"file", disk.id + "-format"}};
+  // QEMU's own defaults are left out: it reads its monitor at 2 to 3 us a byte. The filter needs
+  // the flags as well: each node looks at its own.
+  for (Json* node : {&file, &format, &limit}) {
     if (bypasses_host_cache(disk.cache)) (*node)["cache"]["direct"] = true;
     if (disk.cache == DiskCache::kUnsafe) (*node)["cache"]["no-flush"] = true;
     if (disk.readonly) (*node)["read-only"] = true;
     if (disk.discard != DiskDiscard::kIgnore) (*node)["discard"] = name_of(disk.discard);
   }
-  return {{BackendKind::kBlockdev, std::move(file)}, {BackendKind::kBlockdev, std::move(format)}};
+  std::vector<Backend> backends;
+  if (disk.throttle) {
+    backends.push_back({BackendKind::kObject,
+                        {{"qom-type", "throttle-group"},
+                         {"id", limit_name},
+                         {"limits", throttle_limits(*disk.throttle)}}});
+  }
+  backends.push_back({BackendKind::kBlockdev, std::move(file)});
+  backends.push_back({BackendKind::kBlockdev, std::move(format)});
+  if (disk.throttle) backends.push_back({BackendKind::kBlockdev, std::move(limit)});
+  return backends;
 }
 
 DeviceDescription describe_disk(const DiskConfig& disk, std::string origin, int bootindex,
@@ -115,7 +135,7 @@ DeviceDescription describe_disk(const DiskConfig& disk, std::string origin, int 
   const bool is_scsi = disk.bus == DiskBus::kScsi;
   Json device = {{"driver", is_scsi ? "scsi-hd" : "virtio-blk-pci"},
                  {"id", disk.id},
-                 {"drive", disk.id + "-format"}};
+                 {"drive", disk.id + (disk.throttle ? "-limit" : "-format")}};
   if (!guest_sees_write_cache(disk.cache)) device["write-cache"] = "off";
   if (is_scsi) {
     device["bus"] = std::string(kScsiController) + ".0";

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "devices/description.hpp"
+#include "devices/disk_limits.hpp"
 #include "hostcfg/base/shape.hpp"
 
 namespace vmrig {
@@ -35,6 +36,8 @@ struct DiskConfig {
   std::optional<std::string> serial;    // what the guest reads as the disk's serial number
   std::optional<std::string> iothread;  // id
   std::optional<int> queues;            // virtio queues; QEMU's default: one a vCPU
+  std::optional<DiskThrottle> throttle;
+  std::optional<DiskIoMax> io_max;
 };
 
 void describe(Fields& fields, DiskConfig& disk);
@@ -43,8 +46,8 @@ void describe(Fields& fields, DiskConfig& disk);
 // raw. A guest can write any header into a raw image, so that the content is no witness.
 DiskFormat effective_format(const DiskConfig& disk);
 
-// The block nodes "ID-file" and "ID-format", in the order of creation. `is_block_device`: the path
-// is a host block device.
+// The block nodes "ID-file" and "ID-format", and where it is throttled its throttle group and the
+// node "ID-limit", in the order of creation. `is_block_device`: the path is a host block device.
 std::vector<Backend> disk_backends(const DiskConfig& disk, bool is_block_device);
 
 // `bootindex`: place in the boot order from 0, or -1 for none. A SCSI disk needs

@@ -24,6 +24,7 @@ void describe(Fields& fields, IothreadConfig& iothread) {
                  }
                  return {};
                }});
+  fields.optional("scheduler", "How the host schedules the thread.", iothread.scheduler);
 }
 
 DeviceDescription describe_iothread(const IothreadConfig& iothread, std::string origin) {

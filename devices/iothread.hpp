@@ -6,12 +6,14 @@
 #include "devices/description.hpp"
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/shape.hpp"
+#include "hostcfg/base/thread_scheduler.hpp"
 
 namespace vmrig {
 
 struct IothreadConfig {
   std::string id;            // to 12 bytes: Linux cuts thread names at 15, "IO " stands before it
   std::string pin = "none";  // "none", "auto" or a cpulist
+  ThreadScheduler scheduler;
 };
 
 void describe(Fields& fields, IothreadConfig& iothread);

@@ -156,6 +156,16 @@ struct VfioFacts {
   bool cdev = false;              // VFIO devices have a node of their own, since Linux 6.6
 };
 
+// Where a VM's own cgroup (v2) can be made, and what it can limit.
+struct CgroupFacts {
+  std::string mount;                     // of the v2 hierarchy: "/sys/fs/cgroup"; empty: none
+  std::string base;                      // the folder below which groups can be made; empty: none
+  std::string why_not;                   // why there is no base, in words
+  std::vector<std::string> controllers;  // that the base can hand on: "cpu", "memory", …
+  std::vector<std::string> v1_controllers;  // that v1 hierarchies have
+  bool operator==(const CgroupFacts&) const = default;
+};
+
 // What stands at a path that a config names.
 struct PathFacts {
   enum class Type { kMissing, kFile, kDirectory, kBlockDevice, kCharDevice, kOther };
@@ -165,6 +175,9 @@ struct PathFacts {
   Bytes size;
   std::string magic_format;  // what its first bytes say: "qcow2", "vmdk", …; empty for none
   std::string error;         // why it can't be read, empty when it can
+  // The disk below it, whole even for a partition: "8:0"; empty where its file system has none of
+  // its own (overlay, tmpfs, btrfs).
+  std::string disk = {};
 };
 
 std::string_view path_type_name(PathFacts::Type type);
@@ -204,8 +217,15 @@ struct HostFacts {
   bool can_sys_admin = false;
   bool can_ipc_lock = false;
   bool can_sys_resource = false;
+  bool can_sys_nice = false;
+  int rtprio_limit = 0;  // hard limit; 0: no real-time scheduling without CAP_SYS_NICE
+  // What real-time threads may take of each period of a CPU, -1: all; none: not told.
+  // Source: linux Documentation/scheduler/sched-rt-group.rst.
+  std::optional<int> rt_runtime_us;
+  std::optional<int> rt_period_us;
 
   std::vector<HugetlbfsMount> hugetlbfs;
+  CgroupFacts cgroup;
   VfioFacts vfio;
   std::vector<PciDeviceFacts> pci;  // by address
   std::vector<NetDeviceFacts> net;  // by index

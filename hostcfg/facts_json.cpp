@@ -356,6 +356,32 @@ void read_process(FactsReader& reader, HostFacts& facts) {
   facts.can_sys_admin = reader.boolean("can_sys_admin");
   facts.can_ipc_lock = reader.boolean("can_ipc_lock");
   facts.can_sys_resource = reader.boolean("can_sys_resource");
+  // Snapshots from before these were read have none of them.
+  if (reader.has("can_sys_nice")) facts.can_sys_nice = reader.boolean("can_sys_nice");
+  if (reader.has("rtprio_limit")) facts.rtprio_limit = reader.integer("rtprio_limit", 0, 99);
+  if (reader.has("rt_runtime_us")) {
+    facts.rt_runtime_us = reader.integer("rt_runtime_us", -1, kMaxInt);
+  }
+  if (reader.has("rt_period_us")) facts.rt_period_us = reader.integer("rt_period_us", 1, kMaxInt);
+}
+
+Json to_json(const CgroupFacts& cgroup) {
+  return {{"mount", text(cgroup.mount)},
+          {"base", text(cgroup.base)},
+          {"why_not", cgroup.why_not},
+          {"controllers", cgroup.controllers},
+          {"v1_controllers", cgroup.v1_controllers}};
+}
+
+CgroupFacts read_cgroup(FactsReader reader) {
+  CgroupFacts cgroup;
+  cgroup.mount = reader.string("mount");
+  cgroup.base = reader.string("base");
+  cgroup.why_not = reader.string("why_not");
+  cgroup.controllers = reader.strings("controllers");
+  cgroup.v1_controllers = reader.strings("v1_controllers");
+  reader.finish();
+  return cgroup;
 }
 
 Json to_json(const UsbDeviceFacts& device) {
@@ -413,6 +439,11 @@ Json to_json(const HostFacts& facts) {
   if (facts.tun.told()) json["tun"] = to_json(facts.tun);
   if (facts.vhost_net.told()) json["vhost_net"] = to_json(facts.vhost_net);
   if (facts.vhost_net_available) json["vhost_net_available"] = facts.vhost_net_available;
+  if (facts.cgroup != CgroupFacts{}) json["cgroup"] = to_json(facts.cgroup);
+  if (facts.can_sys_nice) json["can_sys_nice"] = facts.can_sys_nice;
+  if (facts.rtprio_limit > 0) json["rtprio_limit"] = facts.rtprio_limit;
+  if (facts.rt_runtime_us) json["rt_runtime_us"] = *facts.rt_runtime_us;
+  if (facts.rt_period_us) json["rt_period_us"] = *facts.rt_period_us;
   for (const char* list : {"kernel_parameters", "cpus", "nodes", "hugetlbfs", "pci", "net"}) {
     json[list] = Json::array();
   }
@@ -456,6 +487,7 @@ HostFacts facts_from_json(const Json& json) {
     facts.vhost_net_available = reader.boolean("vhost_net_available");
   }
   facts.vfio = read_vfio(reader.object("vfio"));
+  if (reader.has("cgroup")) facts.cgroup = read_cgroup(reader.object("cgroup"));
   read_process(reader, facts);
   for (FactsReader& mount : reader.array("hugetlbfs")) {
     facts.hugetlbfs.push_back(read_mount(std::move(mount)));

@@ -95,6 +95,9 @@ struct DescribeUndo {
   }
   std::string operator()(const SetRate&) const { return "no limit"; }
   std::string operator()(const AddOvsPort&) const { return kRemoved; }
+  std::string operator()(const ShareCgroup&) const { return "removed, when no VM uses it"; }
+  std::string operator()(const CreateCgroup&) const { return kRemoved; }
+  std::string operator()(const LimitDevice&) const { return "no limit"; }
 
  private:
   static std::string shared_end(const NetDeviceFacts* device) {
@@ -110,14 +113,15 @@ struct DescribeUndo {
 
 std::string_view action_kind(const HostAction& action) {
   static constexpr std::array<std::string_view, std::variant_size_v<HostAction>> kKinds = {
-      "module", "vfs",     "vf",   "bind",    "bridge", "tap",
-      "join",   "address", "vlan", "macvtap", "rate",   "ovs-port"};
+      "module", "vfs",     "vf",   "bind",     "bridge",  "tap",    "join",  "address",
+      "vlan",   "macvtap", "rate", "ovs-port", "cgroups", "cgroup", "io-max"};
   return kKinds.at(action.index());
 }
 
 bool is_shared(const HostAction& action) {
   return std::holds_alternative<SetVfCount>(action) ||
-         std::holds_alternative<CreateBridge>(action) || std::holds_alternative<CreateVlan>(action);
+         std::holds_alternative<CreateBridge>(action) ||
+         std::holds_alternative<CreateVlan>(action) || std::holds_alternative<ShareCgroup>(action);
 }
 
 std::string describe_action(const HostAction& action, const HostFacts& facts) {

@@ -10,6 +10,7 @@
 
 #include "hostcfg/base/json.hpp"
 #include "hostcfg/base/pci_address.hpp"
+#include "hostcfg/cgroup_action.hpp"
 #include "hostcfg/facts.hpp"
 #include "hostcfg/net_action.hpp"
 
@@ -59,9 +60,9 @@ struct BindDriver {
   bool operator==(const BindDriver&) const = default;
 };
 
-using HostAction =
-    std::variant<LoadModule, SetVfCount, SetVf, BindDriver, CreateBridge, CreateTap, JoinBridge,
-                 SetAddress, CreateVlan, CreateMacvtap, SetRate, AddOvsPort>;
+using HostAction = std::variant<LoadModule, SetVfCount, SetVf, BindDriver, CreateBridge, CreateTap,
+                                JoinBridge, SetAddress, CreateVlan, CreateMacvtap, SetRate,
+                                AddOvsPort, ShareCgroup, CreateCgroup, LimitDevice>;
 
 // What is to be put back.
 struct OldState {
@@ -71,11 +72,12 @@ struct OldState {
   std::string driver;           // BindDriver; empty: none was bound
   std::string driver_override;  // BindDriver; empty: none
   NetOldState net;              // actions on the network
+  CgroupOldState cgroup;        // actions on cgroups
   bool operator==(const OldState&) const = default;
 };
 
 // "module", "vfs", "vf", "bind", "bridge", "tap", "join", "address", "vlan", "macvtap", "rate",
-// "ovs-port".
+// "ovs-port", "cgroups", "cgroup", "io-max".
 std::string_view action_kind(const HostAction& action);
 
 // Whether VMs share what it makes: undone with its last user, looked at under the state folder's

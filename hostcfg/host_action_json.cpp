@@ -133,7 +133,8 @@ HostAction host_action_from_json(const Json& json) {
     const PciAddress device = reader.pci_address("device");
     action = BindDriver{device, checked_name(reader, "driver")};
   } else if (!read_one_of<CreateBridge, CreateTap, JoinBridge, SetAddress, CreateVlan,
-                          CreateMacvtap, SetRate, AddOvsPort>(kind, reader, action)) {
+                          CreateMacvtap, SetRate, AddOvsPort, ShareCgroup, CreateCgroup,
+                          LimitDevice>(kind, reader, action)) {
     reader.refuse("kind", quote(kind) + " is no kind of host action");
   }
   reader.finish();
@@ -148,6 +149,7 @@ Json to_json(const OldState& old) {
   if (!old.driver.empty()) json["driver"] = old.driver;
   if (!old.driver_override.empty()) json["driver_override"] = old.driver_override;
   if (!old.net.empty()) json["net"] = to_json(old.net);
+  if (!old.cgroup.empty()) json["cgroup"] = to_json(old.cgroup);
   return json;
 }
 
@@ -162,6 +164,7 @@ OldState old_state_from_json(const Json& json) {
     old.driver_override = checked_name(reader, "driver_override");
   }
   if (reader.has("net")) old.net = read_net_old_state(reader.object("net"));
+  if (reader.has("cgroup")) old.cgroup = read_cgroup_old_state(reader.object("cgroup"));
   reader.finish();
   return old;
 }

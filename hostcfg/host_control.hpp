@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "hostcfg/base/pci_address.hpp"
+#include "hostcfg/cgroup_control.hpp"
 #include "hostcfg/host_action.hpp"
 #include "hostcfg/net_control.hpp"
 #include "hostcfg/sysfs.hpp"
@@ -47,6 +48,7 @@ class HostControl {
   virtual void restore_driver(const PciAddress& device, const DriverState& old) = 0;
 
   virtual NetControl& net() = 0;
+  virtual CgroupControl& cgroups() = 0;
 };
 
 // This host, by sysfs, modprobe and netlink.
@@ -67,10 +69,12 @@ class LinuxHost final : public HostControl {
   void unbind_driver(const PciAddress& device) override;
   void restore_driver(const PciAddress& device, const DriverState& old) override;
   NetControl& net() override { return net_; }
+  CgroupControl& cgroups() override { return cgroups_; }
 
  private:
   Sysfs sysfs_;
   LinuxNet net_;
+  LinuxCgroups cgroups_;
 };
 
 }  // namespace vmrig

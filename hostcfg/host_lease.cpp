@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/cgroup_lease.hpp"
 #include "hostcfg/net_lease.hpp"
 #include "hostcfg/undo.hpp"
 
@@ -45,10 +46,21 @@ struct ReadOld {
     old.driver_override = state->driver_override;
     return old;
   }
+  OldState operator()(const ShareCgroup& action) const { return cgroup(action); }
+  OldState operator()(const CreateCgroup& action) const { return cgroup(action); }
+  OldState operator()(const LimitDevice& action) const { return cgroup(action); }
   template <typename NetAction>
   OldState operator()(const NetAction& action) const {
     OldState old;
     old.net = ReadOldNet{host.net(), mark}(action);
+    return old;
+  }
+
+ private:
+  template <typename CgroupAction>
+  OldState cgroup(const CgroupAction& action) const {
+    OldState old;
+    old.cgroup = ReadOldCgroup{host.cgroups()}(action);
     return old;
   }
 };
@@ -65,6 +77,9 @@ struct DoIt {
   void operator()(const BindDriver& action) const {
     host.bind_driver(action.device, action.driver);
   }
+  void operator()(const ShareCgroup& action) const { DoCgroup{host.cgroups()}(action); }
+  void operator()(const CreateCgroup& action) const { DoCgroup{host.cgroups()}(action); }
+  void operator()(const LimitDevice& action) const { DoCgroup{host.cgroups()}(action); }
   template <typename NetAction>
   void operator()(const NetAction& action) const {
     DoNet{host.net(), old.net}(action);
@@ -119,6 +134,11 @@ void HostLease::apply(const HostAction& action) {
 void HostLease::intend(const HostAction& action) {
   if (holds(action) || find_intent(action)) return;
   journal_.intent(action, read_old(action));
+}
+
+void HostLease::intend(const HostAction& action, const OldState& old) {
+  if (holds(action) || find_intent(action)) return;
+  journal_.intent(action, old);
 }
 
 OldState HostLease::read_old(const HostAction& action) {

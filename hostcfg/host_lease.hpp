@@ -56,6 +56,8 @@ class HostLease {
   // Journals the action with what stands there now, and does nothing: apply() will. Of things that
   // VMs share this is the claim to a share.
   void intend(const HostAction& action);
+  // With what stood there before another VM, which shares in it, did it.
+  void intend(const HostAction& action, const OldState& old);
 
   // Journals that what was intended, and not applied, will not be.
   void withdraw(const HostAction& action);

@@ -1,7 +1,9 @@
 #include "hostcfg/path_facts.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <array>
@@ -10,6 +12,7 @@
 #include <system_error>
 
 #include "hostcfg/base/fd.hpp"
+#include "hostcfg/folder_reader.hpp"
 
 namespace vmrig {
 namespace {
@@ -76,6 +79,15 @@ void read_content(const std::string& path, PathFacts& facts) {
   facts.magic_format = image_format_of({first.data(), static_cast<std::size_t>(got)});
 }
 
+// A partition's folder stands in its disk's. Source: linux Documentation/ABI/stable/sysfs-block.
+std::string disk_of(dev_t device) {
+  const std::string number = fmt::format("{}:{}", major(device), minor(device));
+  const auto folder = FolderReader::open("/sys/dev/block/" + number);
+  if (!folder) return {};
+  if (!folder->exists("partition")) return number;
+  return folder->attribute("../dev").value_or(std::string());
+}
+
 }  // namespace
 
 PathFacts read_path_facts(const std::string& path) {
@@ -98,6 +110,9 @@ PathFacts read_path_facts(const std::string& path) {
   facts.writable = may(W_OK);
   if (facts.type == PathFacts::Type::kFile) {
     facts.size = Bytes{static_cast<std::uint64_t>(status.st_size)};
+  }
+  if (has_content(facts.type)) {
+    facts.disk = disk_of(S_ISBLK(status.st_mode) ? status.st_rdev : status.st_dev);
   }
   if (facts.readable && has_content(facts.type)) read_content(path, facts);
   return facts;

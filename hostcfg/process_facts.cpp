@@ -2,6 +2,7 @@
 
 #include <linux/capability.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -80,6 +81,11 @@ void read_limits(const FolderReader& root, HostFacts& facts) {
   if (const auto text = hard_limit(limits, "Max open files ")) {
     facts.nofile_limit = parse_number<std::uint64_t>(*text).value_or(0);
   }
+  if (const auto text = hard_limit(limits, "Max realtime priority ")) {
+    constexpr int kHighest = 99;
+    facts.rtprio_limit = *text == "unlimited" ? kHighest : parse_number<int>(*text).value_or(0);
+    facts.rtprio_limit = std::clamp(facts.rtprio_limit, 0, kHighest);
+  }
 }
 
 }  // namespace
@@ -96,6 +102,7 @@ CpuSet read_process_facts(const FolderReader& root, HostFacts& facts) {
   facts.can_sys_admin = over_host && has(CAP_SYS_ADMIN);
   facts.can_ipc_lock = over_host && has(CAP_IPC_LOCK);
   facts.can_sys_resource = over_host && has(CAP_SYS_RESOURCE);
+  facts.can_sys_nice = over_host && has(CAP_SYS_NICE);
   read_limits(root, facts);
   return status.nodes;
 }

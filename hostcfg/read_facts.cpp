@@ -8,6 +8,7 @@
 
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/block_use.hpp"
+#include "hostcfg/cgroup_facts.hpp"
 #include "hostcfg/cpuset.hpp"
 #include "hostcfg/device_node.hpp"
 #include "hostcfg/device_use.hpp"
@@ -71,6 +72,8 @@ void read_processors(const FolderReader& root, const Topology& topology, HostFac
       root.cpulist("sys/devices/system/cpu/present").value_or(CpuSet{}) | facts.online();
   facts.isolated = root.cpulist("sys/devices/system/cpu/isolated").value_or(CpuSet{});
   facts.nohz_full = root.cpulist("sys/devices/system/cpu/nohz_full").value_or(CpuSet{});
+  facts.rt_runtime_us = root.number<int>("proc/sys/kernel/sched_rt_runtime_us");
+  facts.rt_period_us = root.number<int>("proc/sys/kernel/sched_rt_period_us");
 }
 
 CpuSet with_memory(const std::vector<NumaNode>& nodes) {
@@ -157,6 +160,7 @@ HostFacts read_host_facts(const FactsRequest& request, const Topology& topology)
   const std::vector<Mount> mounts =
       parse_mountinfo(root->text("proc/self/mountinfo", kMountinfoLimit).value_or(std::string{}));
   facts.hugetlbfs = hugetlbfs_mounts(mounts);
+  facts.cgroup = read_cgroup_facts(*root, mounts);
   read_bounds(*root, mounts, allowed_by_kernel, facts);
   read_cpu_flags(*root, facts);
   facts.kvm = read_device_node(*root, "dev/kvm", NodeProbe::kOpen);

@@ -34,7 +34,7 @@ bool read_stat(std::string_view stat, ThreadUse& use) {
   use.is_kernel_thread = (flags & kKernelThread) != 0;
   skip_words(rest, 29);  // fields 10 to 38
   take_number(rest, use.last_cpu);
-  skip_words(rest, 1);  // the priority
+  take_number(rest, use.priority);
   take_number(rest, use.policy);
   return use.last_cpu >= 0;
 }
@@ -100,6 +100,11 @@ std::string policy_name(unsigned policy) {
                                                              "",      "idle", "deadline"};
   if (policy < kNames.size() && !kNames.at(policy).empty()) return std::string(kNames.at(policy));
   return fmt::format("policy {}", policy);
+}
+
+std::string scheduling_text(const ThreadUse& use) {
+  const std::string policy = policy_name(use.policy);
+  return use.priority > 0 ? fmt::format("{} {}", policy, use.priority) : policy;
 }
 
 }  // namespace vmrig

@@ -19,6 +19,7 @@ struct ThreadUse {
   int last_cpu = -1;  // that it ran on
   bool is_kernel_thread = false;
   unsigned policy = 0;            // SCHED_OTHER, …
+  unsigned priority = 0;          // real-time: 1 to 99
   std::uint64_t run_ns = 0;       // on a CPU; 0 when the kernel does not count it
   std::uint64_t wait_ns = 0;      // runnable, and not on a CPU
   std::uint64_t involuntary = 0;  // context switches
@@ -36,5 +37,8 @@ std::vector<ThreadUse> read_all_thread_use(const FolderReader& root);
 
 // "other", "fifo", "rr", "batch", "idle", "deadline"; the number when it is another.
 std::string policy_name(unsigned policy);
+
+// "other", "fifo 10".
+std::string scheduling_text(const ThreadUse& use);
 
 }  // namespace vmrig

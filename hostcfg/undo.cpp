@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <system_error>
 #include <utility>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/cgroup_lease.hpp"
 #include "hostcfg/net_lease.hpp"
 
 namespace vmrig {
@@ -108,9 +110,23 @@ struct Undo::Visit {
   UndoLine operator()(const BindDriver& action) const {
     return self.undo_bind(action, entry.old, entry.stage);
   }
+  UndoLine operator()(const ShareCgroup& action) const { return cgroup(action); }
+  UndoLine operator()(const CreateCgroup& action) const { return cgroup(action); }
+  UndoLine operator()(const LimitDevice& action) const { return cgroup(action); }
   template <typename NetAction>
   UndoLine operator()(const NetAction& action) const {
     return UndoNet{self.host_.net(), self.rules_, entry.old.net, entry.stage}(action);
+  }
+
+ private:
+  template <typename CgroupAction>
+  UndoLine cgroup(const CgroupAction& action) const {
+    try {
+      return UndoCgroup{self.host_.cgroups(), self.rules_, entry.old.cgroup}(action);
+    } catch (const std::system_error& fault) {
+      return {action, Result::kFailed,
+              fmt::format("{}: {}", describe(action), fault.code().message())};
+    }
   }
 };
 

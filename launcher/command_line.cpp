@@ -38,6 +38,11 @@ void append_keyval(const std::string& key, const Json& value, std::string& out) 
 std::string legacy_options(Json props, std::string_view first_key) {
   std::string out = escape_commas(props.at(first_key).get_ref<const std::string&>());
   props.erase(std::string(first_key));
+  // It has no way to write a struct; a throttle group's limits are properties of their own as well.
+  if (props.contains("limits")) {
+    for (const auto& [key, value] : props.at("limits").items()) props["x-" + key] = value;
+    props.erase("limits");
+  }
   for (const auto& [key, value] : props.items()) {
     if (!value.is_array()) {
       append_keyval(key, value, out);

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/spawn_in_cgroup.hpp"
 #include "hostcfg/spawn_settings.hpp"
 #include "launcher/process.hpp"
 #include "qmp/deadline.hpp"
@@ -56,7 +57,18 @@ Fd start_passt(const Helper& helper, const VmFolder& folder) {
                                     std::to_string(kConnectionFd)};
   words.insert(words.end(), helper.arguments.begin(), helper.arguments.end());
   pid_t pid = -1;
-  {
+  if (!helper.cgroup.empty()) {
+    try {
+      pid = spawn_in_cgroup({.program = helper.program,
+                             .words = words,
+                             .fds = {{log.get(), STDOUT_FILENO},
+                                     {log.get(), STDERR_FILENO},
+                                     {theirs.get(), kConnectionFd}},
+                             .cgroup = helper.cgroup});
+    } catch (const Error& error) {
+      throw refusal(helper, error.what());
+    }
+  } else {
     SpawnSettings settings;
     settings.pass(log.get(), STDOUT_FILENO);
     settings.pass(log.get(), STDERR_FILENO);

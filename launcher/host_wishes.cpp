@@ -49,7 +49,7 @@ HostWishes wishes_of(const VmConfig& config, const Plan* plan) {
   wishes.page_size = page_size_of(hugepages);
   wishes.memory = config.memory.size;
   wishes.hugetlbfs = config.memory.backing == MemoryBacking::kHugetlbfs;
-  wishes.limits = false;
+  wishes.limits = wants_cgroup(config);
   if (config.memory.node_mode == Pinning::Mode::kList) wishes.node = config.memory.node;
   if (plan == nullptr) return wishes;
   wishes.node = plan->placement.node;

@@ -12,8 +12,9 @@
 namespace vmrig {
 namespace {
 
-// The device that VMs share; empty: the action makes none.
+// The device that VMs share, or the folder of the cgroup; empty: the action makes none.
 std::string shared_device(const HostAction& action) {
+  if (const auto* share = std::get_if<ShareCgroup>(&action)) return share->group();
   if (const auto* bridge = std::get_if<CreateBridge>(&action)) return bridge->name;
   if (const auto* vlan = std::get_if<CreateVlan>(&action)) return vlan->name;
   return {};
@@ -32,6 +33,26 @@ bool has_share(const StateRoot& root, const VmEntry& vm, const std::string& devi
   }
 }
 
+// What stood there before the first of the living VMs that share it.
+std::optional<OldState> old_of_others(const ShareCgroup& share, const VmFolder& folder) {
+  const std::optional<StateRoot> root = StateRoot::open_existing(folder.root_path());
+  if (!root) return std::nullopt;
+  for (const VmEntry& vm : root->list()) {
+    if (vm.name == folder.name() || !vm.living()) continue;
+    try {
+      const auto journal = read_journal(root->path() + "/" + vm.name + "/" + kJournalName);
+      if (!journal) continue;
+      for (const JournalEntry* entry : journal->open()) {
+        const auto* other = std::get_if<ShareCgroup>(&entry->action);
+        if (other != nullptr && other->base == share.base) return entry->old;
+      }
+    } catch (const Error&) {
+      continue;
+    }
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 void claim_net_shares(HostControl& host, const Plan& plan, const VmFolder& folder,
@@ -40,7 +61,14 @@ void claim_net_shares(HostControl& host, const Plan& plan, const VmFolder& folde
   for (const HostStep& step : plan.host_steps) {
     if (shared_device(step.action).empty()) continue;
     if (!lease) lease.emplace(host, folder.path_of(kJournalName), this_owner());
-    lease->intend(step.action);
+    const auto* share = std::get_if<ShareCgroup>(&step.action);
+    const std::optional<OldState> old =
+        share != nullptr ? old_of_others(*share, folder) : std::nullopt;
+    if (old) {
+      lease->intend(step.action, *old);
+    } else {
+      lease->intend(step.action);
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "devices/balloon.hpp"
 #include "devices/controllers.hpp"
 #include "devices/memory.hpp"
 #include "devices/pci_slots.hpp"
@@ -14,10 +15,12 @@
 #include "launcher/accelerator.hpp"
 #include "launcher/command_line.hpp"
 #include "launcher/guest_nodes.hpp"
+#include "launcher/limits.hpp"
 #include "launcher/network.hpp"
 #include "launcher/passthrough.hpp"
 #include "launcher/placement.hpp"
 #include "launcher/preflight.hpp"
+#include "launcher/scheduling.hpp"
 #include "launcher/usb.hpp"
 
 namespace vmrig {
@@ -48,12 +51,14 @@ class Planner {
     plan_.claim.pci = addresses_of(plan_.passed, host.along);
     plan_.taken_along = std::move(host.along);
     network();
+    limits();
     lock_memory();
     check_machine();
     check_memory(input_, plan_, plan_.preflight);
     check_disks(input_, plan_.preflight);
     check_boot_files(input_, plan_.preflight);
     check_macs(input_, plan_.preflight);
+    check_scheduling(input_, plan_, plan_.preflight);
     usb_ = choose_usb(input_, plan_.claim.usb, plan_.preflight);
     make_claim();
 
@@ -117,6 +122,14 @@ class Planner {
       // vhost-user's other side maps the guest's memory.
       if (nic.type == NicType::kVhostUser) plan_.config.memory.share = true;
     }
+  }
+
+  void limits() {
+    LimitsPlan limits = plan_limits(input_, plan_.hugepages, plan_.preflight);
+    plan_.host_steps.insert(plan_.host_steps.end(), std::make_move_iterator(limits.steps.begin()),
+                            std::make_move_iterator(limits.steps.end()));
+    for (Helper& helper : plan_.helpers) helper.cgroup = limits.group;
+    plan_.cgroup = std::move(limits.group);
   }
 
   // VFIO pins all of the guest's memory.
@@ -424,6 +437,7 @@ class Planner {
     for (std::size_t i = 0; i < config_.rngs.size(); ++i) {
       list.push_back(describe_rng(config_.rngs[i].id, fmt::format("rngs[{}]", i)));
     }
+    if (config_.balloon) list.push_back(describe_balloon(balloon_wish()));
     for (std::size_t i = 0; i < config_.memory.devices.size(); ++i) {
       const MemoryDeviceConfig& memory = config_.memory.devices[i];
       list.push_back(describe_memory_device(memory, backend_for(memory),
@@ -477,6 +491,27 @@ class Planner {
       if (cells[i].node) roots.emplace(*cells[i].node, root);
     }
     return roots;
+  }
+
+  // A balloon, and the report of free pages, give single pages back: memory that has to be there,
+  // or comes in hugepages, stays with QEMU whatever the guest says. Source: qemu
+  // hw/virtio/virtio-balloon.c, softmmu/physmem.c ram_block_discard_disable.
+  BalloonWish balloon_wish() {
+    BalloonWish wish{.origin = "balloon"};
+    std::string why;
+    const auto refuse = [&why](const char* reason) {
+      why += (why.empty() ? "" : ", ") + std::string(reason);
+    };
+    if (plan_.hugepages != HugepageSize::kNone) refuse("the memory is hugepages");
+    if (!plan_.passed.empty()) refuse("VFIO devices need all of it");
+    if (config_.memory.lock) refuse("it is locked");
+    wish.reports_free_pages = why.empty() && !config_.memory.prealloc;
+    if (!why.empty()) {
+      add(finding(Severity::kWarning, "balloon",
+                  "the guest will give memory away, and the host gets none of it: " + why,
+                  R"("balloon": false)"));
+    }
+    return wish;
   }
 
   // By feature: this QEMU takes both fds, and this host has both nodes.

@@ -41,6 +41,7 @@ struct Helper {
   std::string id;  // of the device
   std::string program;
   std::vector<std::string> arguments;
+  std::string cgroup = {};  // folder of the cgroup that it is started in; empty: vmrig's own
 };
 
 inline constexpr int kFirstChildFd = 10;  // QMP add-fd refuses 0 to 2; the rest is kept free
@@ -74,6 +75,7 @@ struct Plan {
   std::vector<TakenAlong> taken_along;
   std::vector<HostStep> host_steps;  // in order; undone in reverse once QEMU is gone
   LockedMemory locked_memory = LockedMemory::kAsIs;
+  std::string cgroup;  // folder of the one that QEMU is started in; empty: vmrig's own
   std::vector<QemuArgument> arguments;
   std::vector<ChildFd> fds;
   std::vector<NicHostEnd> host_ends;    // one a NIC of the config, in its order

@@ -12,10 +12,13 @@
 #include <string>
 #include <utility>
 
+#include "devices/balloon.hpp"
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/set_scheduler.hpp"
 #include "hostcfg/thread_affinity.hpp"
 #include "launcher/child_fds.hpp"
 #include "launcher/qemu_failure.hpp"
+#include "launcher/scheduling.hpp"
 #include "launcher/vhost_threads.hpp"
 #include "launcher/vhost_user.hpp"
 #include "qmp/error.hpp"
@@ -78,6 +81,7 @@ SpawnRequest spawn_request(const Plan& plan, const std::vector<Fd>& fds, int log
   request.error_output = log;
   request.parent_death = options.parent_death;
   request.cpus = plan.placement.emulator;
+  request.cgroup = plan.cgroup;
   if (plan.locked_memory == LockedMemory::kUnlimited) {
     request.memory_lock = SpawnRequest::MemoryLock::kUnlimited;
   }
@@ -102,6 +106,7 @@ std::vector<VmThread> threads_of(const Plan& plan, pid_t emulator, const Json& v
     VmThread thread{.role = "vcpu", .id = std::to_string(index), .tid = -1, .cpus = {}};
     thread.tid = vcpu.at("thread-id").get<pid_t>();
     if (index < placement.vcpus.size()) thread.cpus = placement.vcpus[index];
+    thread.scheduler = plan.config.cpu.scheduler;
     threads.push_back(std::move(thread));
   }
   for (const Json& iothread : iothreads) {
@@ -110,6 +115,9 @@ std::vector<VmThread> threads_of(const Plan& plan, pid_t emulator, const Json& v
     thread.tid = iothread.at("thread-id").get<pid_t>();
     const auto found = placement.iothreads.find(thread.id);
     if (found != placement.iothreads.end()) thread.cpus = found->second;
+    for (const IothreadConfig& wanted : plan.config.iothreads) {
+      if (wanted.id == thread.id) thread.scheduler = wanted.scheduler;
+    }
     threads.push_back(std::move(thread));
   }
   // They are there since QEMU made its netdevs.
@@ -157,9 +165,26 @@ void pin_threads(const std::vector<VmThread>& threads, const ThreadPlacement& pl
   }
 }
 
+void schedule_threads(const std::vector<VmThread>& threads) {
+  for (const VmThread& thread : threads) {
+    if (!thread.scheduler.is_realtime()) continue;
+    const bool is_vcpu = thread.role == "vcpu";
+    set_scheduler(thread.tid, thread.scheduler,
+                  fmt::format("{} {}", is_vcpu ? "vCPU" : thread.role, thread.id));
+  }
+}
+
 const Json& value_of(const qmp::Outcome& outcome) {
   if (outcome.error) throw *outcome.error;
   return outcome.value;
+}
+
+// Without it the guest is never asked. Source: qemu docs, "Virtio balloon memory statistics".
+qmp::Request balloon_statistics() {
+  constexpr int kEverySeconds = 10;
+  return {"qom-set", Json{{"path", fmt::format("/machine/peripheral/{}", kBalloonId)},
+                          {"property", "guest-stats-polling-interval"},
+                          {"value", kEverySeconds}}};
 }
 
 struct Launching {
@@ -174,6 +199,7 @@ struct Launching {
 asio::awaitable<std::vector<VmThread>> bring_up(Launching step, qmp::Client& monitor) {
   const Plan& plan = step.request.plan;
   const bool pins = pins_anything(plan.placement);
+  const bool sets_threads = pins || wants_realtime(plan.config);
   const bool continues = step.options.first == LaunchOptions::First::kContinue;
   // While QEMU initialises.
   std::optional<Topology> own_topology;
@@ -187,12 +213,13 @@ asio::awaitable<std::vector<VmThread>> bring_up(Launching step, qmp::Client& mon
   for (const std::string& id : plan.links_down) {
     questions.push_back({"set_link", Json{{"name", id}, {"up", false}}});
   }
-  const std::size_t links_end = questions.size();
+  if (plan.config.balloon) questions.push_back(balloon_statistics());
+  const std::size_t questions_end = questions.size();
   // Nothing has to happen before the guest runs: one round trip less.
-  if (continues && !pins) questions.push_back({.command = "cont"});
+  if (continues && !sets_threads) questions.push_back({.command = "cont"});
   const std::vector<qmp::Outcome> answers =
       co_await monitor.execute_all(std::move(questions), step.deadline);
-  for (std::size_t i = 2; i < links_end; ++i) (void)value_of(answers.at(i));
+  for (std::size_t i = 2; i < questions_end; ++i) (void)value_of(answers.at(i));
   std::vector<VmThread> threads;
   try {
     threads = threads_of(plan, step.qemu.get().identity.pid, value_of(answers.at(0)),
@@ -200,12 +227,15 @@ asio::awaitable<std::vector<VmThread>> bring_up(Launching step, qmp::Client& mon
   } catch (const Json::exception& fault) {
     throw qmp::Error(qmp::ErrorKind::protocol, fault.what());
   }
-  if (!pins) {
-    if (continues) (void)value_of(answers.at(links_end));
+  if (!sets_threads) {
+    if (continues) (void)value_of(answers.at(questions_end));
     co_return threads;
   }
-  const Topology& topology = own_topology ? *own_topology : *step.request.topology;
-  pin_threads(threads, plan.placement, topology);
+  if (pins) {
+    const Topology& topology = own_topology ? *own_topology : *step.request.topology;
+    pin_threads(threads, plan.placement, topology);
+  }
+  schedule_threads(threads);
   if (continues) {
     qmp::ExecuteOptions options;
     options.deadline = step.deadline;

@@ -158,6 +158,7 @@ std::string disk_text(const DiskConfig& disk) {
   if (disk.bus != DiskBus::kVirtio) text += fmt::format(", {}", name_of(disk.bus));
   if (disk.readonly) text += ", read-only";
   if (disk.iothread) text += fmt::format(", {}", printable(*disk.iothread));
+  if (disk.throttle) text += ", " + describe_throttle(*disk.throttle);
   return text;
 }
 
@@ -410,6 +411,7 @@ Json to_json(const Plan& plan) {
       {"fds", std::move(fds)},
       {"passed", std::move(passed)},
       {"host_steps", std::move(steps)},
+      {"cgroup", plan.cgroup},
       {"locked_memory", plan.locked_memory == LockedMemory::kUnlimited ? "unlimited" : "as it is"},
       {"preflight", std::move(preflight)},
       {"claim", to_json(plan.claim)}};

@@ -41,7 +41,16 @@ namespace asio = boost::asio;
 namespace process = boost::process::v2;
 
 // The launcher's pipe carries one int, errno; a step of ours that failed is put above its low bits.
-enum class Step : int { kExec = 0, kGroup, kFds, kCpus, kParentDeath, kSignals, kMemoryLock };
+enum class Step : int {
+  kExec = 0,
+  kGroup,
+  kFds,
+  kCpus,
+  kParentDeath,
+  kSignals,
+  kMemoryLock,
+  kCgroup,
+};
 constexpr int kStepShift = 16;
 
 const char* step_name(Step step) {
@@ -60,6 +69,8 @@ const char* step_name(Step step) {
       return "reset the signals of";
     case Step::kMemoryLock:
       return "raise the limit on locked memory of";
+    case Step::kCgroup:
+      return "put into its cgroup";
   }
   return "start";
 }
@@ -74,6 +85,7 @@ struct ChildSetup {
   pid_t parent = -1;
   cpu_set_t* cpus = nullptr;
   std::size_t cpus_bytes = 0;
+  int cgroup_procs = -1;  // open for writing; -1: stays in the parent's
 
   // Returns 0 or the value for errno.
   int run() const {
@@ -81,6 +93,8 @@ struct ChildSetup {
     const bool grouped =
         group == SpawnRequest::Group::kOwnSession ? ::setsid() >= 0 : ::setpgid(0, 0) == 0;
     if (!grouped) return fault(Step::kGroup);
+    // All that it allocates from here on is charged there; "0" is the writer itself.
+    if (cgroup_procs >= 0 && ::write(cgroup_procs, "0", 1) < 0) return fault(Step::kCgroup);
     if (::syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) != 0) return fault(Step::kFds);
     for (const auto& [source, target] : moves) {
       if (::dup2(source, target) < 0) return fault(Step::kFds);
@@ -172,6 +186,14 @@ Fd duplicate_at_least(int fd, int lowest) {
   return copy;
 }
 
+// Not among the targets, as all sources.
+Fd open_cgroup_procs(const std::string& cgroup, int lowest) {
+  const std::string path = cgroup + "/cgroup.procs";
+  const Fd opened(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!opened) throw system_error("open", path, errno);
+  return duplicate_at_least(opened.get(), lowest);
+}
+
 // The start time of a child that may be a zombie already.
 ProcessIdentity identity_of_child(pid_t pid) {
   const std::optional<ProcessIdentity> identity = identify_process(pid);
@@ -213,6 +235,12 @@ Child spawn(const SpawnRequest& request) {
   for (const SpawnRequest::PassedFd& passed : request.fds) {
     Fd placeholder = duplicate_at_least(null.get(), passed.number);
     if (placeholder.get() == passed.number) held.push_back(std::move(placeholder));
+  }
+
+  Fd cgroup_procs;
+  if (!request.cgroup.empty()) {
+    cgroup_procs = open_cgroup_procs(request.cgroup, highest + 1);
+    setup.cgroup_procs = cgroup_procs.get();
   }
 
   std::vector<cpu_set_t> cpus;

@@ -28,7 +28,8 @@ struct SpawnRequest {
   Group group = Group::kOwnGroup;
   ParentDeath parent_death = ParentDeath::kSurvive;
   MemoryLock memory_lock = MemoryLock::kAsIs;
-  CpuSet cpus;  // affinity from before exec; empty: as the parent's
+  CpuSet cpus;              // affinity from before exec; empty: as the parent's
+  std::string cgroup = {};  // folder of a cgroup (v2), entered before exec; empty: the parent's
 };
 
 struct Child {

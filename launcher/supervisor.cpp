@@ -377,6 +377,7 @@ class Supervisor {
       const qmp::Json run_state =
           co_await session_.monitor->execute("query-status", std::move(none), std::move(options));
       live["qemu_status"] = run_state.value("status", std::string());
+      if (hotplug_.has_balloon()) live["balloon"] = co_await hotplug_.balloon();
     } catch (const qmp::Error& error) {
       live["qemu_status"] = nullptr;
       live["problem"] = error.what();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string_view>
 
@@ -34,6 +35,7 @@ class Verifier {
       if (thread.role == "iothread" || thread.role == "vhost") check_thread(thread);
     }
     check_scheduler();
+    if (measured_.limits) check_limits(*measured_.limits);
     check_memory();
     check_lock();
     for (const VfioMeasurement& vfio : measured_.vfio) check_vfio(vfio);
@@ -101,14 +103,40 @@ class Verifier {
   }
 
   void check_scheduler() {
+    std::map<pid_t, std::string> wanted;                 // of those with a role
+    std::map<std::string, std::set<std::string>> roles;  // by how they are to be scheduled
+    for (const VmThread& thread : state_.threads) {
+      wanted[thread.tid] = to_string(thread.scheduler);
+      if (thread.scheduler.is_realtime()) roles[wanted[thread.tid]].insert(thread.role);
+    }
+    std::string expected;
+    for (const auto& [scheduling, who] : roles) {
+      expected += fmt::format("{} {}, ", fmt::join(who, " and "), scheduling);
+    }
+    const std::string other = policy_name(0);
+    expected += (roles.empty() ? "" : "the rest ") + other;
     std::string strays;
     for (const ThreadMeasurement& thread : measured_.threads) {
-      if (thread.use.policy == 0) continue;
+      const auto found = wanted.find(thread.use.tid);
+      const std::string now = scheduling_text(thread.use);
+      if (now == (found == wanted.end() ? other : found->second)) continue;
       strays += fmt::format("{}{} ({}) {}", strays.empty() ? "" : ", ", thread.use.tid,
-                            thread.use.name, policy_name(thread.use.policy));
+                            thread.use.name, now);
     }
     const bool pass = strays.empty();
-    add("scheduler", policy_name(0), pass ? policy_name(0) : strays, pass);
+    add("scheduler", expected, pass ? expected : strays, pass);
+  }
+
+  void check_limits(const VmLimits& limits) {
+    std::string expected = "QEMU in " + limits.group;
+    std::string found = limits.has_qemu ? expected : "QEMU in another cgroup";
+    for (const LimitReading& reading : limits.readings) {
+      expected += fmt::format(", {} {}", reading.file, reading.wanted);
+      if (reading.found == reading.wanted) continue;
+      found += fmt::format(", {} {}", reading.file,
+                           reading.found.empty() ? "is not there" : reading.found);
+    }
+    add("limits", expected, limits.as_wanted() ? "as expected" : found, limits.as_wanted());
   }
 
   struct Backing {

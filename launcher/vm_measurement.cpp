@@ -161,6 +161,7 @@ VmMeasurement measure_vm(const VmState& state, std::chrono::nanoseconds window) 
   measured.memory = read_memory_mappings(*root, state.qemu.pid, kLeastMapping);
   measured.locked = read_locked(*root, state.qemu.pid);
   measured.vfio = measure_vfio(*root, state);
+  measured.limits = read_vm_limits(state);
   return measured;
 }
 

@@ -9,6 +9,7 @@
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/memory_use.hpp"
 #include "hostcfg/thread_use.hpp"
+#include "launcher/vm_limits.hpp"
 #include "launcher/vm_state.hpp"
 
 namespace vmrig {
@@ -45,6 +46,7 @@ struct VmMeasurement {
   std::vector<MemoryMapping> memory;  // of QEMU, the large ones
   Bytes locked;                       // VmLck
   std::vector<VfioMeasurement> vfio;  // as in state.passed
+  std::optional<VmLimits> limits;     // of its cgroup
 };
 
 // Takes `window`. What QEMU's process does not show (another user's) is left empty.

@@ -39,14 +39,18 @@ Json to_json(const VmThread& thread) {
   return {{"role", thread.role},
           {"id", thread.id},
           {"tid", thread.tid},
-          {"cpus", thread.cpus.to_string()}};
+          {"cpus", thread.cpus.to_string()},
+          {"scheduler", to_json(thread.scheduler)}};
 }
 
 VmThread thread_from_json(const Json& json) {
-  return {.role = json.at("role").get<std::string>(),
-          .id = json.at("id").get<std::string>(),
-          .tid = json.at("tid").get<pid_t>(),
-          .cpus = CpuSet::parse(json.at("cpus").get<std::string>())};
+  VmThread thread{.role = json.at("role").get<std::string>(),
+                  .id = json.at("id").get<std::string>(),
+                  .tid = json.at("tid").get<pid_t>(),
+                  .cpus = CpuSet::parse(json.at("cpus").get<std::string>())};
+  // Versions before real-time threads have no such key.
+  if (json.contains("scheduler")) thread.scheduler = thread_scheduler_from_json(json["scheduler"]);
+  return thread;
 }
 
 std::vector<std::string> texts_of(const std::vector<PciAddress>& addresses) {

@@ -15,6 +15,7 @@
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/json.hpp"
 #include "hostcfg/base/pci_address.hpp"
+#include "hostcfg/base/thread_scheduler.hpp"
 #include "launcher/guest_cell.hpp"
 #include "launcher/host_step.hpp"
 #include "launcher/leases.hpp"
@@ -31,6 +32,7 @@ struct VmThread {
   std::string id;  // index of the vCPU or vhost worker, id of the iothread; empty for the emulator
   pid_t tid = -1;
   CpuSet cpus;  // pinned to; empty: not pinned
+  ThreadScheduler scheduler = {};
 };
 
 // A change of the host that lasts as long as the VM.

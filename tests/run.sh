@@ -139,7 +139,7 @@ build_preset() { cmake --preset "$1" && cmake --build --preset "$1"; }
 # from start to stop, VMs that share VFs, deaths at a sample of the steps, settings of VFs, networks. Twice,
 # because an emulated machine can stall on a loaded host; what a case finds wrong is found twice.
 lab_sample() {
-  local cases=(01 02 10 11 16 18 19 20 21 22 23 24 25 30)
+  local cases=(01 02 10 11 16 18 19 20 21 22 23 24 25 27 28 30)
   tests/lab/run.sh --kernel 6.1 "${cases[@]}" && return
   echo "once more, in case the machine itself stalled:"
   tests/lab/run.sh --kernel 6.1 "${cases[@]}"

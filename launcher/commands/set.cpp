@@ -1,4 +1,4 @@
-// vmrig set: vCPUs, memory and links of a running VM.
+// vmrig set: vCPUs, memory, balloon and links of a running VM.
 #include <fmt/format.h>
 
 #include <charconv>
@@ -31,7 +31,7 @@ Error bad_setting(const std::string& setting) {
                 .operation = "set",
                 .object = setting,
                 .cause = "there is nothing like that to set",
-                .mend = "vcpus=N, memory=SIZE, link.ID=up or link.ID=down"});
+                .mend = "vcpus=N, memory=SIZE, balloon=SIZE, link.ID=up or link.ID=down"});
 }
 
 void add_setting(const std::string& setting, Json& arguments) {
@@ -44,7 +44,7 @@ void add_setting(const std::string& setting, Json& arguments) {
     const auto [end, fault] = std::from_chars(value.data(), value.data() + value.size(), count);
     if (fault != std::errc() || end != value.data() + value.size()) throw bad_setting(setting);
     arguments[key] = count;
-  } else if (key == "memory") {
+  } else if (key == "memory" || key == "balloon") {
     arguments[key] = value;
   } else if (key.starts_with(kLinkPrefix)) {
     arguments["link"][key.substr(kLinkPrefix.size())] = value;
@@ -72,7 +72,8 @@ ExitStatus set(const SetOptions& options, const Context& context) {
 RunCommand define_set(CommandLine& line) {
   auto options = std::make_shared<SetOptions>();
   line.positional("NAME", "The VM", options->name);
-  line.positionals("KEY=VALUE", "vcpus=N, memory=SIZE, link.ID=up or down", options->settings);
+  line.positionals("KEY=VALUE", "vcpus=N, memory=SIZE, balloon=SIZE, link.ID=up or down",
+                   options->settings);
   line.seconds("--timeout", "Longest wait (30)", options->timeout_s);
   line.flag("--json", "As JSON", options->json);
   return [options](const Context& context) { return set(*options, context); };

@@ -10,12 +10,14 @@
 #include <vector>
 
 #include "hostcfg/folder_reader.hpp"
+#include "hostcfg/set_scheduler.hpp"
 #include "hostcfg/thread_affinity.hpp"
 #include "launcher/cli/output.hpp"
 #include "launcher/commands/commands.hpp"
 #include "launcher/commands/vm_connection.hpp"
 #include "launcher/commands/vm_summary.hpp"
 #include "launcher/vhost_threads.hpp"
+#include "launcher/vm_limits.hpp"
 
 namespace vmrig {
 namespace {
@@ -24,6 +26,7 @@ namespace {
 struct LiveThread {
   VmThread recorded;
   std::optional<CpuSet> allowed;  // none: the thread is gone
+  ThreadScheduler scheduler;
 };
 
 // Of the recorded threads, those that are still this VM's: a tid may be another's by now.
@@ -43,10 +46,11 @@ std::vector<LiveThread> read_threads(const VmEntry& entry) {
                        [&thread](const VmThread& worker) { return worker.tid == thread.tid; });
   };
   for (const VmThread& thread : entry.state->threads) {
-    LiveThread live{.recorded = thread, .allowed = std::nullopt};
+    LiveThread live{.recorded = thread, .allowed = std::nullopt, .scheduler = {}};
     if (is_its_own(thread)) {
       try {
         live.allowed = thread_affinity(thread.tid);
+        live.scheduler = read_scheduler(thread.tid);
       } catch (const Error&) {
         live.allowed.reset();  // ended between the two looks
       }
@@ -74,7 +78,27 @@ Json thread_json(const LiveThread& thread) {
           {"id", recorded.id},
           {"tid", recorded.tid},
           {"pinned", recorded.cpus.to_string()},
-          {"cpus", thread.allowed ? Json(thread.allowed->to_string()) : Json(nullptr)}};
+          {"cpus", thread.allowed ? Json(thread.allowed->to_string()) : Json(nullptr)},
+          {"scheduler", thread.allowed ? to_json(thread.scheduler) : Json(nullptr)}};
+}
+
+// In what the supervisor says; nullptr without a balloon.
+const Json* balloon_of(const Json& live) {
+  static const Json::json_pointer kPlace("/live/balloon");
+  return live.is_object() && live.contains(kPlace) ? &live.at(kPlace) : nullptr;
+}
+
+Json limits_json(const VmLimits& limits) {
+  Json readings = Json::array();
+  for (const LimitReading& reading : limits.readings) {
+    readings.push_back(
+        {{"file", reading.file}, {"wanted", reading.wanted}, {"found", reading.found}});
+  }
+  Json out = {{"group", limits.group}, {"has_qemu", limits.has_qemu}, {"limits", readings}};
+  if (limits.memory) out["memory_bytes"] = limits.memory->value;
+  if (limits.tasks) out["tasks"] = *limits.tasks;
+  if (limits.cpu_us) out["cpu_us"] = *limits.cpu_us;
+  return out;
 }
 
 Json status_json(const VmEntry& entry, const VmFolder& folder, const Json& live) {
@@ -115,12 +139,33 @@ Json status_json(const VmEntry& entry, const VmFolder& folder, const Json& live)
                       {"text", nic.text}});
     }
     out["nics"] = std::move(nics);
+    if (const auto limits = read_vm_limits(*entry.state)) out["limits"] = limits_json(*limits);
     out["pending_unplugs"] = entry.state->pending_unplugs;
     out["foreign_devices"] = entry.state->foreign_devices;
     out["vmrig_version"] = entry.state->vmrig_version;
   }
+  if (const Json* balloon = balloon_of(live)) out["balloon"] = *balloon;
   if (!entry.problem.empty()) out["problem"] = entry.problem;
   return out;
+}
+
+std::string mib_text(const Json& bytes) {
+  return fmt::format("{} MiB", bytes.get<std::uint64_t>() >> 20);
+}
+
+// "200 MiB; the guest says: 120 MiB free of 230 MiB, 3 s ago"; empty without a balloon.
+std::string balloon_text(const Json& live) {
+  const Json* found = balloon_of(live);
+  if (found == nullptr) return {};
+  const Json& balloon = *found;
+  std::string text = mib_text(balloon.at("actual"));
+  const Json& stats = balloon.at("stats");
+  if (!stats.contains("free-memory") || !stats.contains("total-memory")) {
+    return text + "; the guest says nothing of its memory";
+  }
+  text += fmt::format("; the guest says: {} free of {}", mib_text(stats.at("free-memory")),
+                      mib_text(stats.at("total-memory")));
+  return text + fmt::format(", {} s ago", balloon.value("age_s", 0));
 }
 
 // Ids and what stands behind them, of the config's lists of devices.
@@ -163,7 +208,11 @@ std::vector<std::vector<std::string>> device_rows(const Json& config,
 }
 
 std::string thread_table(const std::vector<LiveThread>& threads) {
+  const bool has_realtime =
+      std::any_of(threads.begin(), threads.end(),
+                  [](const LiveThread& thread) { return thread.scheduler.is_realtime(); });
   std::vector<std::vector<std::string>> rows = {{"THREAD", "TID", "PINNED", "MAY RUN ON"}};
+  if (has_realtime) rows.front().emplace_back("SCHEDULER");
   for (const LiveThread& thread : threads) {
     const VmThread& recorded = thread.recorded;
     std::string label = recorded.role;
@@ -171,6 +220,7 @@ std::string thread_table(const std::vector<LiveThread>& threads) {
     rows.push_back({fmt::format("  {}", printable(label)), fmt::format("{}", recorded.tid),
                     recorded.cpus.empty() ? "no" : recorded.cpus.to_string(),
                     thread.allowed ? thread.allowed->to_string() : "gone"});
+    if (has_realtime) rows.back().push_back(thread.allowed ? to_string(thread.scheduler) : "");
   }
   return table(rows);
 }
@@ -184,7 +234,7 @@ std::string head(const VmEntry& entry, const VmSummary& vm) {
   return text + "\n";
 }
 
-std::string status_text(const VmEntry& entry, const VmFolder& folder) {
+std::string status_text(const VmEntry& entry, const VmFolder& folder, const Json& live) {
   const VmSummary vm = summarise(entry);
   std::string text = head(entry, vm);
   std::vector<std::vector<std::string>> rows;
@@ -198,6 +248,11 @@ std::string status_text(const VmEntry& entry, const VmFolder& folder) {
                      vm.supervisor > 0 ? fmt::format("{}", vm.supervisor) : "gone")});
     rows.push_back({"guest", fmt::format("{} vCPUs, {}{}", vm.vcpus, printable(vm.memory),
                                          vm.node ? fmt::format(", node {}", *vm.node) : "")});
+    const std::string balloon = balloon_text(live);
+    if (!balloon.empty()) rows.push_back({"balloon", balloon});
+    if (const auto limits = read_vm_limits(state); limits && entry.qemu_alive) {
+      rows.push_back({"limits", printable(limits_text(*limits))});
+    }
   }
   if (!entry.problem.empty()) rows.push_back({"record", printable(entry.problem)});
   rows.push_back({"logs", printable(folder.path_of(kQemuLogName))});
@@ -234,7 +289,7 @@ ExitStatus status(const std::string& name, bool json, const Context& context) {
   if (json) {
     write_json(status_json(entry, folder, live));
   } else {
-    write_out(status_text(entry, folder));
+    write_out(status_text(entry, folder, live));
   }
   return ExitStatus::kDone;
 }

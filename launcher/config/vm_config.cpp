@@ -193,7 +193,7 @@ void describe(Fields& fields, CpuConfig& cpu) {
   fields.optional("smt", "SMT siblings of vCPUs: use them, give them to the emulator, or idle.",
                   cpu.smt);
   fields.optional("exclusive", "No other vmrig VM is given these CPUs.", cpu.exclusive);
-  fields.not_built("scheduler", nullptr);
+  fields.optional("scheduler", "How the host schedules the vCPUs' threads.", cpu.scheduler);
   fields.rule([&](const Fields::Fault& fault) {
     const int most = cpu.max_vcpus.value_or(cpu.vcpus);
     if (cpu.vcpus > most) {
@@ -460,14 +460,15 @@ void describe(Fields& fields, VmConfig& config) {
   fields.not_built("video", "none");
   fields.optional("rng", "A virtio entropy source.", config.rng);
   fields.optional("rngs", "More entropy sources, by id.", config.rngs, ListRule{0, 16});
-  fields.not_built("balloon", false);
+  fields.optional("balloon", "A virtio balloon, by which the guest gives memory back.",
+                  config.balloon);
   fields.not_built("watchdog", nullptr);
   fields.not_built("display", "none");
   fields.optional("latency", "Idle and halt in the guest, for the shortest wake-up (KVM).",
                   config.latency);
   fields.optional("clock", "Clocks and timers.", config.clock);
   fields.optional("power", "Power states, and what ends the VM.", config.power);
-  fields.not_built("limits", nullptr);
+  fields.optional("limits", "Limits by cgroup v2 on QEMU and what helps it.", config.limits);
   fields.optional("security", "Walls around QEMU.", config.security);
   fields.optional(
       "qemu_args", "Arguments appended to QEMU's command line as they are.", config.qemu_args,

@@ -18,6 +18,7 @@
 #include "hostcfg/base/bytes.hpp"
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/shape.hpp"
+#include "hostcfg/base/thread_scheduler.hpp"
 #include "launcher/config/numa_config.hpp"
 
 namespace vmrig {
@@ -76,6 +77,7 @@ struct CpuConfig {
   Pinning emulator;
   SmtPolicy smt = SmtPolicy::kUse;
   bool exclusive = false;
+  ThreadScheduler scheduler;  // of the vCPUs
 };
 
 struct MemoryConfig {
@@ -107,6 +109,16 @@ struct PowerConfig {
   int stop_timeout_s = 60;  // seconds from the powerdown request until the VM is ended by force
 };
 
+// By cgroup v2, for QEMU and what helps it.
+struct LimitsConfig {
+  std::optional<int> cpu_weight;
+  std::optional<std::string> cpu_max;  // "250%" of one CPU's time
+  std::optional<Bytes> memory_max;
+  std::optional<Bytes> memory_high;
+  std::optional<int> io_weight;
+  std::optional<int> pids_max;
+};
+
 struct SecurityConfig {
   bool sandbox = true;
 };
@@ -129,9 +141,11 @@ struct VmConfig {
   std::vector<UsbConfig> usb;
   bool rng = true;
   std::vector<RngConfig> rngs;  // more of them, by id
-  bool latency = false;         // cpu_pm, kvm_hint_dedicated, host_cache_info
+  bool balloon = false;
+  bool latency = false;  // cpu_pm, kvm_hint_dedicated, host_cache_info
   ClockConfig clock;
   PowerConfig power;
+  std::optional<LimitsConfig> limits;
   SecurityConfig security;
   std::vector<std::string> qemu_args;
 };
@@ -147,6 +161,7 @@ void describe(Fields& fields, CpuConfig& config);
 void describe(Fields& fields, MemoryConfig& config);
 void describe(Fields& fields, ClockConfig& config);
 void describe(Fields& fields, PowerConfig& config);
+void describe(Fields& fields, LimitsConfig& config);
 void describe(Fields& fields, SecurityConfig& config);
 void describe(Fields& fields, VmConfig& config);
 
@@ -156,6 +171,12 @@ bool wants_pci_devices(const VmConfig& config);
 bool wants_net_devices(const VmConfig& config);
 // Whether it takes USB devices of the host.
 bool wants_usb_devices(const VmConfig& config);
+
+// "250%" as a number; 0 for what is none.
+int cpu_max_percent(const std::string& text);
+
+// Whether it is to have a cgroup of its own.
+bool wants_cgroup(const VmConfig& config);
 
 // A disk or a USB storage device.
 struct Storage {

@@ -192,6 +192,7 @@ asio::awaitable<AttachPlan> Hotplug::plan_and_claim(const AttachRequest& request
   for (const HostChange& change : parts_.state.host_changes) {
     if (change.action.is_null()) continue;
     HostAction action = host_action_from_json(change.action);
+    if (const auto* cgroup = std::get_if<CreateCgroup>(&action)) options.cgroup = cgroup->group;
     if (is_shared(action)) options.shares.push_back(std::move(action));
   }
   Planned planned;

@@ -16,6 +16,7 @@
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/base/nearest.hpp"
 #include "launcher/config/load_config.hpp"
+#include "launcher/limits.hpp"
 #include "launcher/network.hpp"
 #include "launcher/passthrough.hpp"
 #include "launcher/placement.hpp"
@@ -244,7 +245,15 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
   std::vector<std::string> usb_places;
   const std::vector<UsbConfig> usb = choose_usb(input, usb_places, findings);
   if (!usb_places.empty()) plan.usb_place = usb_places.front();
-  if (wish.kind == DeviceKind::kMemory) describe_memory(input, options, plan, findings);
+  if (wish.kind == DeviceKind::kMemory) {
+    describe_memory(input, options, plan, findings);
+    check_memory_limit(wish.after, wish.after.memory.hugepages.value_or(HugepageSize::kNone),
+                       "memory.devices[0].size", findings);
+  }
+  for (Helper& helper : plan.helpers) helper.cgroup = options.cgroup;
+  for (HostStep& step : plan_device_limits(input, options.cgroup, findings)) {
+    plan.host_steps.push_back(std::move(step));
+  }
   require_good(std::move(findings), kind);
 
   const FdNaming fds = [&plan, &wish](const FdSource& source) {

@@ -67,6 +67,7 @@ struct AttachPlanOptions {
   std::vector<HostAction> shares;  // in what VMs share, that the VM has already
   std::optional<int> near;         // the host NUMA node of the VM
   std::optional<int> memory_node;  // that its memory is bound to
+  std::string cgroup;              // folder of its own; empty: it has none
 };
 
 // `input.config` is the wish's `alone`; `input.leases` are those of all VMs, this one among them.

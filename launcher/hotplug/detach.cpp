@@ -235,7 +235,10 @@ asio::awaitable<void> Hotplug::release_host_device(std::string id) {
     co_return;
   }
   const std::optional<PassedRecord> found = find_passed(state, id);
-  if (!found) co_return;
+  if (!found) {
+    co_await release_device_limit(id);
+    co_return;
+  }
   const PassedRecord& device = *found;
   std::function<bool(const HostAction&)> only = [device](const HostAction& action) {
     return concerns(action, device);
@@ -251,6 +254,22 @@ asio::awaitable<void> Hotplug::release_host_device(std::string id) {
     return address == device.address ||
            std::find(device.with.begin(), device.with.end(), address) != device.with.end();
   });
+}
+
+// A limit of the kernel's on the device below a disk.
+asio::awaitable<void> Hotplug::release_device_limit(std::string id) {
+  const auto is_its = [id](const HostAction& action) {
+    const auto* limit = std::get_if<LimitDevice>(&action);
+    return limit != nullptr && limit->disk == id;
+  };
+  const auto concerns_it = [&is_its](const HostChange& change) {
+    return !change.action.is_null() && is_its(host_action_from_json(change.action));
+  };
+  std::vector<HostChange>& changes = parts_.state.host_changes;
+  if (std::none_of(changes.begin(), changes.end(), concerns_it)) co_return;
+  std::function<bool(const HostAction&)> only = is_its;
+  const std::string fault = co_await parts_.host.give_back(parts_.folder(), std::move(only));
+  if (fault.empty()) std::erase_if(changes, concerns_it);
 }
 
 asio::awaitable<void> Hotplug::release_network(NicConfig nic) {

@@ -96,6 +96,10 @@ asio::awaitable<Json> Hotplug::set(Json arguments) {
     co_await set_memory(*request.memory, deadline);
     answer["memory"] = to_string(*request.memory);
   }
+  if (request.balloon) {
+    co_await set_balloon(*request.balloon, deadline);
+    answer["balloon"] = to_string(*request.balloon);
+  }
   co_return answer;
 }
 

@@ -69,6 +69,11 @@ class Hotplug {
   // vmrig-set: returns what is set now.
   boost::asio::awaitable<Json> set(Json arguments);
 
+  bool has_balloon() const { return parts_.state.config.value("balloon", false); }
+  // What the guest is left with, and what it says of its memory: {"actual": bytes, "age_s": 3,
+  // "stats": {"free-memory": bytes, …}}; no stats while it has told none. Throws qmp::Error.
+  boost::asio::awaitable<Json> balloon();
+
   // To be called with every event of QEMU's.
   void on_event(const qmp::Event& event);
 
@@ -136,6 +141,7 @@ class Hotplug {
   boost::asio::awaitable<void> remove_backend(QmpCommand command);
   boost::asio::awaitable<void> release_host_device(std::string id);
   boost::asio::awaitable<void> release_network(NicConfig nic);
+  boost::asio::awaitable<void> release_device_limit(std::string id);
   void set_pending(const std::string& id, bool is_pending);
 
   // threads.cpp
@@ -153,6 +159,9 @@ class Hotplug {
   boost::asio::awaitable<void> remove_dimms(Bytes surplus, qmp::Deadline deadline);
   boost::asio::awaitable<void> resize_virtio_mem(std::string id, Bytes size,
                                                  qmp::Deadline deadline);
+
+  // balloon.cpp
+  boost::asio::awaitable<void> set_balloon(Bytes size, qmp::Deadline deadline);
 
   boost::asio::awaitable<void> set_link(std::string id, SetRequest::Link link,
                                         qmp::Deadline deadline);

@@ -26,7 +26,7 @@ constexpr double kMaxTimeoutS = 86400;
 constexpr const char* kAttachForm = R"({"kind": "disk", "device": {…}, "timeout": 30})";
 constexpr const char* kDetachForm = R"({"id": "disk1", "timeout": 30})";
 constexpr const char* kSetForm =
-    R"({"vcpus": 4, "memory": "4GiB", "link": {"net0": "up"}, "timeout": 30})";
+    R"({"vcpus": 4, "memory": "4GiB", "balloon": "2GiB", "link": {"net0": "up"}, "timeout": 30})";
 
 std::chrono::milliseconds timeout_of(const char* command, const Json& value, const char* mend) {
   if (!value.is_number() || value.get<double>() < 0 || value.get<double>() > kMaxTimeoutS) {
@@ -96,9 +96,10 @@ SetRequest set_request(const Json& arguments) {
                         value.get<std::int64_t>() <= std::numeric_limits<int>::max();
       if (!fits) refuse(kCommand, key, "a whole number from 1 is wanted", kSetForm);
       request.vcpus = value.get<int>();
-    } else if (key == "memory") {
+    } else if (key == "memory" || key == "balloon") {
       try {
-        request.memory = parse_bytes(text_of(kCommand, key, value, kSetForm));
+        (key == "memory" ? request.memory : request.balloon) =
+            parse_bytes(text_of(kCommand, key, value, kSetForm));
       } catch (const std::invalid_argument& fault) {
         refuse(kCommand, key, fault.what(), kSetForm);
       }
@@ -111,7 +112,7 @@ SetRequest set_request(const Json& arguments) {
       refuse(kCommand, key, "there is no such argument", kSetForm);
     }
   }
-  if (!request.vcpus && !request.memory && request.links.empty()) {
+  if (!request.vcpus && !request.memory && !request.balloon && request.links.empty()) {
     refuse(kCommand, "arguments", "there is nothing to set", kSetForm);
   }
   return request;

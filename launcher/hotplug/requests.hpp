@@ -29,12 +29,13 @@ struct DetachRequest {
 };
 DetachRequest detach_request(const Json& arguments);  // throws vmrig::Error (kUsage)
 
-// {"vcpus": 4, "memory": "4GiB", "link": {"net0": "up"}, "timeout": 30}, at least one of the first
-// three.
+// {"vcpus": 4, "memory": "4GiB", "balloon": "2GiB", "link": {"net0": "up"}, "timeout": 30}, at
+// least one of the first four.
 struct SetRequest {
   enum class Link { kUp, kDown };
   std::optional<int> vcpus;
   std::optional<Bytes> memory;
+  std::optional<Bytes> balloon;
   std::map<std::string, Link> links;  // by the NIC's id
   std::chrono::milliseconds timeout = kDefaultHotplugTimeout;
 };

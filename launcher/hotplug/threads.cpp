@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/set_scheduler.hpp"
 #include "hostcfg/thread_affinity.hpp"
 #include "launcher/hotplug/hotplug.hpp"
 #include "launcher/hotplug/qemu_refusal.hpp"
@@ -126,7 +127,8 @@ asio::awaitable<void> Hotplug::update_threads(qmp::Deadline deadline) {
     VmThread thread{.role = "vcpu",
                     .id = std::to_string(index),
                     .tid = vcpu.at("thread-id").get<pid_t>(),
-                    .cpus = index < placement.vcpus.size() ? placement.vcpus[index] : CpuSet()};
+                    .cpus = index < placement.vcpus.size() ? placement.vcpus[index] : CpuSet(),
+                    .scheduler = config().cpu.scheduler};
     const auto known = std::find_if(
         parts_.state.threads.begin(), parts_.state.threads.end(), [&thread](const VmThread& old) {
           return old.role == "vcpu" && old.id == thread.id && old.tid == thread.tid;
@@ -135,6 +137,10 @@ asio::awaitable<void> Hotplug::update_threads(qmp::Deadline deadline) {
     threads.push_back(std::move(thread));
   }
   pin_new_threads(fresh);
+  for (const VmThread& thread : fresh) {
+    if (!thread.scheduler.is_realtime()) continue;
+    set_scheduler(thread.tid, thread.scheduler, fmt::format("vCPU {}", thread.id));
+  }
   std::erase_if(parts_.state.threads, [](const VmThread& old) { return old.role == "vcpu"; });
   // After the emulator, before the iothreads.
   const auto place = std::find_if(parts_.state.threads.begin(), parts_.state.threads.end(),

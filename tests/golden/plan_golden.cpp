@@ -53,6 +53,7 @@ const std::vector<Case>& cases() {
       {"guest-nodes", "two-socket-72cpu"},
       {"wide", "two-socket-512cpu"},
       {"router", "two-socket-512cpu"},
+      {"limits", "isolated-1gib"},
   };
   return list;
 }
@@ -123,6 +124,14 @@ TEST_CASE("the network's plan is as recorded for other QEMUs, in the forms that 
   for (const char* version : {"5.2", "10.0"}) {
     compare(fmt::format("network.two-socket-72cpu.qemu-{}", version),
             golden_text(plan_of(network, recorded_caps(version)), network));
+  }
+}
+
+TEST_CASE("throttles and a balloon are as recorded for other QEMUs, in the forms that they take") {
+  const Case limits{"limits", "isolated-1gib"};
+  for (const char* version : {"5.2", "10.0"}) {
+    compare(fmt::format("limits.isolated-1gib.qemu-{}", version),
+            golden_text(plan_of(limits, recorded_caps(version)), limits));
   }
 }
 

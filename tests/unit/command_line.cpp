@@ -56,6 +56,20 @@ TEST_CASE("a QEMU without JSON devices gets the same device as options") {
         "virtio-net-pci,id=net0,mac=" + stable_mac("vm", "net0") + ",netdev=net0,romfile=");
 }
 
+TEST_CASE("a QEMU without JSON objects gets a throttle group's limits one by one") {
+  DiskConfig disk;
+  disk.id = "d";
+  disk.path = "/d.img";
+  disk.throttle = DiskThrottle{.iops = 5, .bps_read = Bytes::mib(1)};
+  disk.throttle->iops_max = 9;
+  const auto words =
+      words_of(render_device(describe_disk(disk, "disks[0]", -1, false), old_caps()));
+  REQUIRE(words.size() >= 2);
+  CHECK(words[0] == "-object");
+  CHECK(words[1] ==
+        "throttle-group,id=d-limit,x-bps-read=1048576,x-iops-total=5,x-iops-total-max=9");
+}
+
 TEST_CASE("a file chardev keeps every byte of its path") {
   SerialConfig serial{.id = "log", .type = SerialType::kFile, .path = "/a,b=c \"\n"};
   const auto words = words_of(

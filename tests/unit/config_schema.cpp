@@ -107,15 +107,21 @@ Json full_config() {
     "name": "a", "profile": "plain", "qemu": "/q", "machine": {"type": "pc", "accel": "tcg", "hotplug_ports": 2},
     "boot": {"kernel": "/k", "initrd": "/i", "cmdline": "x", "order": ["d"]},
     "cpu": {"model": "max", "vcpus": 2, "max_vcpus": 4, "topology": {"sockets": 1, "cores": 4, "threads": 1},
-            "pin": ["0", "1"], "emulator": "0-1", "smt": "use", "exclusive": false},
+            "pin": ["0", "1"], "emulator": "0-1", "smt": "use", "exclusive": false,
+            "scheduler": {"policy": "fifo", "priority": 5}},
     "memory": {"size": "64MiB", "hugepages": "none", "backing": "memfd", "share": true, "prealloc": false, "lock": false,
                "merge": true, "node": "none", "max": "1GiB", "slots": 2,
                "devices": [{"id": "m", "size": "128MiB", "kind": "dimm", "hugepages": "2MiB", "node": 0},
                            {"id": "w", "size": "128MiB", "kind": "virtio-mem", "requested": "64MiB"}]},
     "numa": [{"vcpus": "0-3", "memory": "64MiB", "node": 0, "distances": [10], "pxb": false}],
-    "iothreads": [{"id": "io0", "pin": "0"}],
+    "iothreads": [{"id": "io0", "pin": "0", "scheduler": {"policy": "rr", "priority": 9}}],
     "disks": [{"id": "d", "path": "/d", "format": "raw", "bus": "virtio", "cache": "none", "aio": "native",
-               "discard": "unmap", "readonly": false, "serial": "s", "iothread": "io0", "queues": 1}],
+               "discard": "unmap", "readonly": false, "serial": "s", "iothread": "io0", "queues": 1,
+               "throttle": {"iops": 10, "iops_max": 20, "bps": "1MiB", "bps_max": "2MiB"}},
+              {"id": "e", "path": "/e",
+               "throttle": {"iops_read": 10, "iops_read_max": 20, "iops_write": 10, "iops_write_max": 20,
+                            "bps_read": "1MiB", "bps_read_max": "2MiB", "bps_write": "1MiB", "bps_write_max": "2MiB"},
+               "io_max": {"read_bps": "1MiB", "write_bps": "1MiB", "read_iops": 10, "write_iops": 10}}],
     "nics": [{"id": "n", "type": "user", "model": "virtio", "mac": "52:54:00:00:00:01",
               "forward": ["tcp::2222-:22"], "isolated": true, "mtu": 1500},
              {"id": "v", "type": "vf", "pf": ["eno1", "eno2"], "vf": "auto", "create": 4, "vlan": 12, "qos": 3,
@@ -139,7 +145,9 @@ Json full_config() {
             {"id": "uh", "type": "host", "device": "1d6b:0002"},
             {"id": "ui", "type": "host", "vendor": "0x1d6b", "product": "0x0003"},
             {"id": "uj", "type": "host", "bus": 1, "address": 2}],
-    "rng": true, "rngs": [{"id": "r"}], "latency": false,
+    "rng": true, "rngs": [{"id": "r"}], "balloon": true, "latency": false,
+    "limits": {"cpu_weight": 100, "cpu_max": "250%", "memory_max": "1GiB", "memory_high": "512MiB", "io_weight": 50,
+               "pids_max": 512},
     "clock": {"rtc": "utc", "rtc_catchup": true, "hpet": false, "pit_lost_ticks": "delay"},
     "power": {"s3": false, "s4": false, "on_supervisor_exit": "kill", "stop_timeout_s": 5},
     "security": {"sandbox": true}, "qemu_args": ["-d", "guest_errors"]})");
@@ -179,7 +187,7 @@ TEST_CASE("the test's full config names every key that the schema has") {
           // One kind of NIC can't have the keys of another: each key has to stand in one of them.
           Json all = value.at(0);
           for (const Json& item : value) {
-            if (item.is_object()) all.update(item);
+            if (item.is_object()) all.update(item, true);
           }
           compare(schema.at("items"), all, path);
         }

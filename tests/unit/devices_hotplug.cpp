@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "devices/balloon.hpp"
 #include "devices/controllers.hpp"
 #include "devices/disk.hpp"
 #include "devices/memory_device.hpp"
@@ -96,6 +97,53 @@ TEST_CASE("a SCSI disk sits on the shared controller, with a name that stays") {
   DiskConfig virtio = disk;
   virtio.bus = DiskBus::kVirtio;
   CHECK(describe_disk(virtio, "disks[0]", -1, false).controller.empty());
+}
+
+TEST_CASE("a throttled disk has a group of its own and a filter on top") {
+  const auto disk = good<DiskConfig>(R"({"id": "d", "path": "/d.img", "readonly": true,
+      "throttle": {"iops": 100, "iops_max": 200, "bps_read": "4MiB", "bps_write": "1000B"}})");
+  const DeviceDescription description = describe_disk(disk, "disks[0]", -1, false);
+  REQUIRE(description.backends.size() == 4);
+  CHECK(description.backends[0].props == Json{{"qom-type", "throttle-group"},
+                                              {"id", "d-limit"},
+                                              {"limits",
+                                               {{"iops-total", 100},
+                                                {"iops-total-max", 200},
+                                                {"bps-read", 4 << 20},
+                                                {"bps-write", 1000}}}});
+  CHECK(description.backends[3].props == Json{{"driver", "throttle"},
+                                              {"node-name", "d-limit"},
+                                              {"throttle-group", "d-limit"},
+                                              {"file", "d-format"},
+                                              {"read-only", true},
+                                              {"discard", "unmap"}});
+  CHECK(description.front_ends.at(0).props.at("drive") == "d-limit");
+  CHECK(describe_throttle(*disk.throttle) ==
+        "4MiB read a second, 1000B written a second, 100 reads and writes a second");
+}
+
+TEST_CASE("a throttle that QEMU could not take is refused by the key at fault") {
+  const auto faults = [](const std::string& throttle) {
+    return faults_of<DiskConfig>(R"({"id": "d", "path": "/d", "throttle": {)" + throttle + "}}");
+  };
+  CHECK(has(faults(""), "throttle: limits nothing"));
+  CHECK(has(faults(R"("iops": 1, "iops_read": 1)"),
+            "throttle.iops_read: can't stand beside \"iops\", which is of both"));
+  CHECK(has(faults(R"("bps_max": "1MiB")"), "throttle.bps_max: is of no use without \"bps\""));
+  CHECK(
+      has(faults(R"("bps": "2MiB", "bps_max": "1MiB")"), "throttle.bps_max: is less than \"bps\""));
+  CHECK(has(faults(R"("iops": 0)"), "throttle.iops: 0 is out of range"));
+}
+
+TEST_CASE("a balloon reports free pages where that gives them back") {
+  CHECK(describe_balloon({.origin = "balloon"}).front_ends.at(0).props ==
+        Json{{"driver", "virtio-balloon-pci"},
+             {"id", "vmrig-balloon0"},
+             {"deflate-on-oom", true},
+             {"free-page-reporting", true}});
+  CHECK_FALSE(describe_balloon({.origin = "balloon", .reports_free_pages = false})
+                  .front_ends.at(0)
+                  .props.contains("free-page-reporting"));
 }
 
 TEST_CASE("an iothread or queues of a SCSI disk are refused, because the controller has them") {

@@ -13,6 +13,7 @@
 #include "hostcfg/host_lease.hpp"
 #include "hostcfg_support.hpp"
 #include "tests/unit/crash_plan.hpp"
+#include "tests/unit/fake_cgroups.hpp"
 #include "tests/unit/fake_net.hpp"
 
 using namespace vmrig;
@@ -108,6 +109,8 @@ class FakeHost final : public HostControl {
   }
 
   NetControl& net() override { return network; }
+  CgroupControl& cgroups() override { return groups; }
+  testing::FakeCgroups groups;
   testing::FakeNet network;
 
   static PciAddress address(int index) {

@@ -17,6 +17,7 @@
 #include "launcher/net_shares.hpp"
 #include "launcher/vf_shares.hpp"
 #include "tests/support/temp_folder.hpp"
+#include "tests/unit/fake_cgroups.hpp"
 #include "tests/unit/fake_net.hpp"
 
 using namespace vmrig;
@@ -55,6 +56,8 @@ class FakeHost final : public HostControl {
     if (on_bind) on_bind();
   }
   NetControl& net() override { return network; }
+  CgroupControl& cgroups() override { return groups; }
+  testing::FakeCgroups groups;
   FakeNet network;
   void unbind_driver(const PciAddress& device) override { drivers.at(device).driver.clear(); }
   void restore_driver(const PciAddress& device, const DriverState& old) override {

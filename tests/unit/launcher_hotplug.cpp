@@ -354,6 +354,61 @@ TEST_CASE("QEMU's end ends every operation") {
   CHECK(answer->refused.has_value());
 }
 
+TEST_CASE("a balloon is set when the guest has got there, and told of where it has not") {
+  Machine machine;
+  machine.state.config["balloon"] = true;
+  const auto actual = [](Bytes size) { return Json{{"actual", size.value}}; };
+  machine.qemu.set_reply("query-balloon", value(actual(Bytes::mib(256))));
+  const Json set = {{"balloon", "64MiB"}, {"timeout", 0.3}};
+
+  machine.qemu.set_reply("balloon", {});
+  const Answer deaf = machine.finish(machine.hotplug.set(set));
+  CHECK(deaf.refused == ExitStatus::kTimeUp);
+  CHECK(deaf.text.find("256MiB of memory on the way to 64MiB; it goes on") != std::string::npos);
+
+  machine.qemu.set_reply("balloon", then({event("BALLOON_CHANGE", actual(Bytes::mib(100))),
+                                          event("BALLOON_CHANGE", actual(Bytes::mib(64)))}));
+  const Answer done = machine.finish(machine.hotplug.set({{"balloon", "64MiB"}}));
+  CHECK_MESSAGE(!done.refused, done.text);
+  CHECK(done.value == Json{{"balloon", "64MiB"}});
+}
+
+TEST_CASE("a balloon that is not there, too small or too large is refused before QEMU is asked") {
+  Machine machine;
+  const auto refusal = [&machine](const char* size) {
+    const Answer answer = machine.finish(machine.hotplug.set({{"balloon", size}}));
+    CHECK(answer.refused == ExitStatus::kUsage);
+    return answer.text;
+  };
+  CHECK(refusal("64MiB").find("the VM has none") != std::string::npos);
+  Machine other;
+  other.state.config["balloon"] = true;
+  other.state.config["memory"]["size"] = "512MiB";
+  for (const char* size : {"513MiB", "63MiB"}) {
+    const Answer answer = other.finish(other.hotplug.set({{"balloon", size}}));
+    CHECK(answer.refused == ExitStatus::kUsage);
+    CHECK(answer.text.find("is not between 64MiB and the 512MiB") != std::string::npos);
+  }
+  CHECK(other.asked("balloon") == 0);
+}
+
+TEST_CASE("what a guest tells of its memory is passed on, and what it does not is left out") {
+  Machine machine;
+  machine.state.config["balloon"] = true;
+  machine.qemu.set_reply("query-balloon", value({{"actual", 100}}));
+  machine.qemu.set_reply("qom-get", value({{"last-update", 0}, {"stats", Json::object()}}));
+  const Answer silent = machine.finish(machine.hotplug.balloon());
+  CHECK(silent.value == Json{{"actual", 100}, {"stats", Json::object()}});
+  machine.qemu.set_reply("qom-get", value({{"last-update", 5},
+                                           {"stats",
+                                            {{"stat-free-memory", 30},
+                                             {"stat-disk-caches", ~std::uint64_t{0}},
+                                             {"stat-swap-in", -1}}}}));
+  const Answer told = machine.finish(machine.hotplug.balloon());
+  CHECK(told.value.at("stats") == Json{{"free-memory", 30}});
+  CHECK(told.value.at("age_s") > 1000);
+}
+
 TEST_CASE("requests that make no sense are refused by name") {
   Machine machine;
   const auto refusal = [&](boost::asio::awaitable<Json> operation) {
@@ -372,6 +427,7 @@ TEST_CASE("requests that make no sense are refused by name") {
   CHECK(refusal(hotplug.detach({{"id", "d9"}})).find("d9") != std::string::npos);
   CHECK(refusal(hotplug.detach(Json::object())).find("id") != std::string::npos);
   CHECK(refusal(hotplug.set({{"vcpus", -1}})).find("vcpus") != std::string::npos);
+  CHECK(refusal(hotplug.set({{"balloon", "1"}})).find("balloon") != std::string::npos);
   CHECK(refusal(hotplug.set(Json::object())).find("nothing to set") != std::string::npos);
   CHECK(refusal(hotplug.set({{"link", {{"n0", "up"}}}})).find("n0") != std::string::npos);
   CHECK(machine.asked("blockdev-add") == 0);

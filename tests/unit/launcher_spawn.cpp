@@ -12,8 +12,10 @@
 #include <vector>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/spawn_in_cgroup.hpp"
 #include "hostcfg/thread_affinity.hpp"
 #include "launcher/spawn.hpp"
+#include "tests/support/skip.hpp"
 #include "tests/support/temp_folder.hpp"
 
 using namespace vmrig;
@@ -212,6 +214,70 @@ TEST_CASE("CPUs that the host does not have are an error of that step, and leave
   } catch (const Error& error) {
     CHECK(std::string(error.what()) == "set the CPU affinity of \"/bin/true\": Invalid argument");
   }
+  CHECK_FALSE(has_children());
+}
+
+namespace {
+
+// A group of this host's v2 hierarchy, gone with this object; empty where none can be made.
+class TestCgroup {
+ public:
+  TestCgroup() {
+    for (const char* top : {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}) {
+      const std::string folder = std::string(top) + "/vmrig-test-" + std::to_string(::getpid());
+      if (::access((std::string(top) + "/cgroup.procs").c_str(), W_OK) != 0) continue;
+      if (::access((std::string(top) + "/cgroup.controllers").c_str(), F_OK) != 0) continue;
+      if (::mkdir(folder.c_str(), 0755) == 0) folder_ = folder;
+      break;
+    }
+  }
+  TestCgroup(const TestCgroup&) = delete;
+  TestCgroup& operator=(const TestCgroup&) = delete;
+  ~TestCgroup() {
+    if (!folder_.empty()) ::rmdir(folder_.c_str());
+  }
+  const std::string& folder() const { return folder_; }
+  std::string name() const { return folder_.substr(folder_.rfind('/')); }
+
+ private:
+  std::string folder_;
+};
+
+}  // namespace
+
+TEST_CASE("a child is in its cgroup from before it is executed, and its children with it") {
+  const TestCgroup group;
+  if (group.folder().empty()) SKIP_TEST("no cgroup v2 that can be written to");
+  SpawnRequest request;
+  request.cgroup = group.folder();
+  const Finished finished = run_script("cat /proc/$$/cgroup; cat /proc/self/cgroup", request);
+  CHECK(finished.report.clean());
+  const std::string line = "0::" + group.name() + "\n";
+  const std::size_t first = finished.output.find(line);
+  REQUIRE(first != std::string::npos);
+  CHECK(finished.output.find(line, first + 1) != std::string::npos);
+  request.cgroup = "/sys/fs/cgroup/not-there";
+  CHECK_THROWS_AS(run_script("true", request), Error);
+}
+
+TEST_CASE("a helper is in its cgroup from birth, with its fds, and its faults are told") {
+  const TestCgroup group;
+  if (group.folder().empty()) SKIP_TEST("no cgroup v2 that can be written to");
+  const TempFolder folder;
+  const Fd output = open_for_writing(folder / "output");
+  const pid_t pid = spawn_in_cgroup({.program = "/bin/sh",
+                                     .words = {"sh", "-c", "cat /proc/self/cgroup; echo five >&5"},
+                                     .fds = {{output.get(), 1}, {output.get(), 5}},
+                                     .cgroup = group.folder()});
+  int status = 0;
+  REQUIRE(::waitpid(pid, &status, 0) == pid);
+  CHECK(status == 0);
+  CHECK(read_text(folder / "output").find("0::" + group.name() + "\n") != std::string::npos);
+  CHECK(read_text(folder / "output").find("five\n") != std::string::npos);
+  CHECK_THROWS_WITH_AS(
+      spawn_in_cgroup(
+          {.program = "/not/there", .words = {"x"}, .fds = {}, .cgroup = group.folder()}),
+      doctest::Contains("No such file"), Error);
   CHECK_FALSE(has_children());
 }
 

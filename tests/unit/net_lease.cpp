@@ -8,6 +8,7 @@
 #include "hostcfg/host_lease.hpp"
 #include "hostcfg_support.hpp"
 #include "tests/unit/crash_plan.hpp"
+#include "tests/unit/fake_cgroups.hpp"
 #include "tests/unit/fake_net.hpp"
 
 using namespace vmrig;
@@ -37,6 +38,8 @@ class NetHost final : public HostControl {
   void unbind_driver(const PciAddress&) override {}
   void restore_driver(const PciAddress&, const DriverState&) override {}
   NetControl& net() override { return network; }
+  CgroupControl& cgroups() override { return groups; }
+  testing::FakeCgroups groups;
 };
 
 const CreateBridge kBridge{.name = "br0", .address = "10.0.0.1/24", .vlan_filtering = true};

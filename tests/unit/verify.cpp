@@ -177,6 +177,30 @@ TEST_CASE("each thing that is not as planned fails its row, and no other") {
   SUBCASE("a thread's policy") {
     vm.measured.threads[1].use.policy = SCHED_RR;
     CHECK(vm.faults() == "scheduler: 101 (qemu) rr\n");
+    vm.measured.threads[1].use.priority = 10;
+    vm.state.threads[1].scheduler = {SchedulerPolicy::kRr, 10};
+    CHECK(vm.faults() == "");
+    vm.measured.threads[1].use.priority = 11;
+    CHECK(vm.faults() == "scheduler: 101 (qemu) rr 11\n");
+    // A worker that has inherited it is ahead of the whole host.
+    vm.measured.threads[1].use.priority = 10;
+    vm.measured.threads[3].use.policy = SCHED_RR;
+    vm.measured.threads[3].use.priority = 10;
+    CHECK(vm.faults() == "scheduler: 103 (qemu) rr 10\n");
+  }
+  SUBCASE("a limit of its cgroup, and QEMU elsewhere") {
+    VmLimits limits;
+    limits.group = "/cg/vmrig/v";
+    limits.has_qemu = true;
+    limits.readings = {{"memory.max", "1024", "1024"}, {"io.max 8:0", "8:0 rbps=1", "8:0 rbps=1"}};
+    vm.measured.limits = limits;
+    CHECK(vm.faults() == "");
+    vm.measured.limits->readings[0].found = "max";
+    vm.measured.limits->readings[1].found.clear();
+    CHECK(vm.faults() == "limits: QEMU in /cg/vmrig/v, memory.max max, io.max 8:0 is not there\n");
+    vm.measured.limits = limits;
+    vm.measured.limits->has_qemu = false;
+    CHECK(vm.faults() == "limits: QEMU in another cgroup\n");
   }
   SUBCASE("pages on another node") {
     vm.measured.memory[0].nodes = {{0, Bytes::mib(2)}, {1, Bytes::mib(62)}};

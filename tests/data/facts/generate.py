@@ -77,6 +77,12 @@ def device_file(error=""):
 ABSENT = "No such file or directory"
 
 
+def cgroup(base="/sys/fs/cgroup", why_not=""):
+    controllers = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids"] if base else []
+    return {"mount": "/sys/fs/cgroup", "base": base, "why_not": why_not, "controllers": controllers,
+            "v1_controllers": []}
+
+
 def vfio(**changes):
     """No IOMMU and no VFIO, with `changes` to it."""
     return {"iommu": False, "driver_present": False, "module_available": False,
@@ -121,6 +127,8 @@ def host(cpus, nodes, **changes):
         "can_sys_admin": True,
         "can_ipc_lock": True,
         "can_sys_resource": True,
+        "can_sys_nice": True,
+        "cgroup": cgroup(),
         "hugetlbfs": [{"path": "/dev/hugepages", "page_size": "2MiB"}],
         "pci": [],
         "net": [loopback()],
@@ -129,6 +137,9 @@ def host(cpus, nodes, **changes):
     if unknown:
         raise KeyError(f"not facts: {sorted(unknown)}")
     facts.update(changes)
+    # Left out where it says nothing, as vmrig does.
+    if not facts["can_sys_nice"]:
+        del facts["can_sys_nice"]
     return facts
 
 
@@ -235,7 +246,8 @@ def container_cpuset():
     return host(
         cpus, nodes, allowed="8-11", affinity="8-11", allowed_nodes="0", memlock_limit="64KiB",
         user_id=1000, can_net_admin=False, can_sys_admin=False, can_ipc_lock=False,
-        can_sys_resource=False,
+        can_sys_resource=False, can_sys_nice=False,
+        cgroup=cgroup(base="", why_not="it is not delegated to this user, or is mounted read-only"),
         hugetlbfs=[{"path": "/hugepages-2Mi", "page_size": "2MiB"}],
         net=[loopback(),
              {"name": "eth0", "index": 7, "mac": "02:42:ac:11:00:02", "mtu": 1450, "up": True,
