@@ -35,12 +35,19 @@ void HostCheck::cgroup_controllers() {
   if (!cgroup.is_v2) {
     return lacks(need, name, "none is mounted", "mount -t cgroup2 none /sys/fs/cgroup");
   }
+  // Where a VM's group would be made, which need not be in our own.
+  const CgroupFacts& place = facts_.cgroup;
+  const bool is_elsewhere = !place.base.empty();
   std::string missing;
   for (const char* wanted : kWanted) {
-    const auto& has = cgroup.controllers;
+    const auto& has = is_elsewhere ? place.controllers : cgroup.controllers;
     if (std::find(has.begin(), has.end(), wanted) == has.end()) {
       missing += (missing.empty() ? "+" : " +") + std::string(wanted);
     }
+  }
+  if (is_elsewhere && missing.empty()) {
+    return ok(name, fmt::format("v2, VMs' groups are made in {}, which has {}", place.base,
+                                joined(place.controllers)));
   }
   std::string found =
       fmt::format("v2, {} has {}", cgroup.path, own.empty() ? "no controller" : own);

@@ -109,6 +109,8 @@ std::string vcpus_text(const Plan& plan) {
       pinned ? join(vcpu_runs(placement, present), " ") : fmt::format("{}, not pinned", present);
   const int max_vcpus = plan.config.cpu.max_vcpus.value_or(plan.config.cpu.vcpus);
   if (max_vcpus > plan.config.cpu.vcpus) text += fmt::format("    up to {}", max_vcpus);
+  const ThreadScheduler& scheduler = plan.config.cpu.scheduler;
+  if (scheduler.is_realtime()) text += "    " + to_string(scheduler);
   text += placement.emulator.empty()
               ? "    emulator not pinned"
               : fmt::format("    emulator {}", placement.emulator.to_string());
@@ -149,6 +151,7 @@ std::string memory_text(const Plan& plan) {
   if (memory.lock) text += ", locked";
   text += memory.merge ? ", may be merged" : ", not merged";
   if (memory.max) text += fmt::format(", up to {}", to_string(*memory.max));
+  if (plan.config.balloon) text += ", balloon";
   return text;
 }
 

@@ -55,6 +55,7 @@ Host tuned_host() {
   settings.ksm = 0;
   settings.numa_balancing = 0;
   settings.swappiness = 60;
+  host.facts.cgroup = {};
   settings.cgroup.is_v2 = true;
   settings.cgroup.path = "/";
   settings.cgroup.controllers = {"cpuset", "cpu", "io", "memory", "hugetlb", "pids"};
@@ -473,6 +474,14 @@ TEST_CASE("each row on cgroups says what is missing and what mends it") {
       {"a controller is not there",
        [](Host& host) { host.settings.cgroup.controllers = {"memory"}; }, "cgroup",
        Severity::kWarning, "v2, / has memory", "\"+cpu +pids\" > cgroup.subtree_control"},
+      {"a group elsewhere",
+       [](Host& host) {
+         host.settings.cgroup.controllers.clear();
+         host.settings.cgroup.may_divide = false;
+         host.facts.cgroup.base = "/sys/fs/cgroup";
+         host.facts.cgroup.controllers = {"cpu", "memory", "pids"};
+       },
+       "cgroup", Severity::kOk, "VMs' groups are made in /sys/fs/cgroup", ""},
       {"not delegated", [](Host& host) { host.settings.cgroup.may_divide = false; }, "cgroup",
        Severity::kWarning, "not delegated to root", "Delegate=yes"},
       {"not delegated, and no limits wanted",
