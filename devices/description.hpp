@@ -37,10 +37,11 @@ struct FdSource {
     kMacvtapQueue,
     kVhostNet,  // /dev/vhost-net, one for each queue
     kPasst,     // a connection to a passt of the NIC's own
+    kMemory,    // a file of hugepages that vmrig has populated
   };
   Kind kind;
   // The socket's file in the VM's folder; the device's PCI address; the tap or macvtap; the NIC's
-  // id.
+  // id; the memory backend's id.
   std::string name;
   int queue = 0;  // of a tap, a macvtap or vhost-net
   bool operator==(const FdSource&) const = default;

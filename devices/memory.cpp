@@ -42,9 +42,9 @@ DeviceDescription describe_memory(const MemoryBackend& memory, std::string origi
     object["prealloc"] = true;
     object["prealloc-threads"] = memory.prealloc_threads;
   }
-  if (memory.node) {
-    object["host-nodes"] = Json::array({*memory.node});
-    object["policy"] = "bind";
+  if (!memory.nodes.empty()) {
+    object["host-nodes"] = memory.nodes.cpus();
+    object["policy"] = enum_names(memory.policy).at(static_cast<std::size_t>(memory.policy));
   }
   return {.id = memory.id,
           .origin = std::move(origin),

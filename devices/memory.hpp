@@ -1,13 +1,14 @@
 // The guest's memory as a backend object of QEMU's.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "devices/description.hpp"
 #include "hostcfg/base/bytes.hpp"
+#include "hostcfg/base/cpu_set.hpp"
+#include "hostcfg/memory_region.hpp"
 
 namespace vmrig {
 
@@ -30,7 +31,8 @@ struct MemoryBackend {
   int prealloc_threads = 1;  // from 1; with prealloc only
   bool merge = true;         // KSM may merge equal pages
   bool share = false;        // other mappings of the same file see it (vhost-user, populated pages)
-  std::optional<int> node;   // host NUMA node that all pages come from, strictly
+  MemoryPolicy policy = MemoryPolicy::kBind;
+  CpuSet nodes;  // host NUMA nodes that the policy is about; empty: any
 };
 
 DeviceDescription describe_memory(const MemoryBackend& memory, std::string origin);

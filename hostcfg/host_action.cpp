@@ -12,6 +12,7 @@ namespace {
 
 constexpr const char* kNoDriver = "no driver";
 constexpr const char* kRemoved = "removed";
+constexpr const char* kSharedEnd = "removed, when no VM uses it";
 
 std::string pf_name(const PciAddress& pf, const HostFacts& facts) {
   const PciDeviceFacts* device = facts.find_pci(pf);
@@ -98,11 +99,15 @@ struct DescribeUndo {
   std::string operator()(const ShareCgroup&) const { return "removed, when no VM uses it"; }
   std::string operator()(const CreateCgroup&) const { return kRemoved; }
   std::string operator()(const LimitDevice&) const { return "no limit"; }
+  std::string operator()(const ReservePages& action) const {
+    return fmt::format("give {} back", action.pages);
+  }
+  std::string operator()(const MountHugetlbfs&) const { return kSharedEnd; }
 
  private:
   static std::string shared_end(const NetDeviceFacts* device) {
     if (device != nullptr && !device->made_by_vmrig) return "stays";
-    return "removed, when no VM uses it";
+    return kSharedEnd;
   }
   static bool contains(const std::vector<std::string>& texts, const std::string& text) {
     return std::find(texts.begin(), texts.end(), text) != texts.end();
@@ -113,15 +118,18 @@ struct DescribeUndo {
 
 std::string_view action_kind(const HostAction& action) {
   static constexpr std::array<std::string_view, std::variant_size_v<HostAction>> kKinds = {
-      "module", "vfs",     "vf",   "bind",     "bridge",  "tap",    "join",  "address",
-      "vlan",   "macvtap", "rate", "ovs-port", "cgroups", "cgroup", "io-max"};
+      "module",  "vfs",  "vf",       "bind",    "bridge", "tap",    "join",    "address", "vlan",
+      "macvtap", "rate", "ovs-port", "cgroups", "cgroup", "io-max", "reserve", "mount"};
   return kKinds.at(action.index());
 }
 
 bool is_shared(const HostAction& action) {
   return std::holds_alternative<SetVfCount>(action) ||
          std::holds_alternative<CreateBridge>(action) ||
-         std::holds_alternative<CreateVlan>(action) || std::holds_alternative<ShareCgroup>(action);
+         std::holds_alternative<CreateVlan>(action) ||
+         std::holds_alternative<ShareCgroup>(action) ||
+         std::holds_alternative<ReservePages>(action) ||
+         std::holds_alternative<MountHugetlbfs>(action);
 }
 
 std::string describe_action(const HostAction& action, const HostFacts& facts) {

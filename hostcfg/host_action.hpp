@@ -12,6 +12,7 @@
 #include "hostcfg/base/pci_address.hpp"
 #include "hostcfg/cgroup_action.hpp"
 #include "hostcfg/facts.hpp"
+#include "hostcfg/memory_action.hpp"
 #include "hostcfg/net_action.hpp"
 
 namespace vmrig {
@@ -60,28 +61,30 @@ struct BindDriver {
   bool operator==(const BindDriver&) const = default;
 };
 
-using HostAction = std::variant<LoadModule, SetVfCount, SetVf, BindDriver, CreateBridge, CreateTap,
-                                JoinBridge, SetAddress, CreateVlan, CreateMacvtap, SetRate,
-                                AddOvsPort, ShareCgroup, CreateCgroup, LimitDevice>;
+using HostAction =
+    std::variant<LoadModule, SetVfCount, SetVf, BindDriver, CreateBridge, CreateTap, JoinBridge,
+                 SetAddress, CreateVlan, CreateMacvtap, SetRate, AddOvsPort, ShareCgroup,
+                 CreateCgroup, LimitDevice, ReservePages, MountHugetlbfs>;
 
 // What is to be put back.
 struct OldState {
-  bool loaded = false;          // LoadModule: it was there before
-  int vf_count = 0;             // SetVfCount
-  VfSettings vf;                // SetVf: the old values of what is set
-  std::string driver;           // BindDriver; empty: none was bound
-  std::string driver_override;  // BindDriver; empty: none
-  NetOldState net;              // actions on the network
-  CgroupOldState cgroup;        // actions on cgroups
+  bool loaded = false;           // LoadModule: it was there before
+  int vf_count = 0;              // SetVfCount
+  VfSettings vf;                 // SetVf: the old values of what is set
+  std::string driver;            // BindDriver; empty: none was bound
+  std::string driver_override;   // BindDriver; empty: none
+  NetOldState net;               // actions on the network
+  CgroupOldState cgroup;         // actions on cgroups
+  std::uint64_t pool_pages = 0;  // ReservePages: the persistent ones
   bool operator==(const OldState&) const = default;
 };
 
 // "module", "vfs", "vf", "bind", "bridge", "tap", "join", "address", "vlan", "macvtap", "rate",
-// "ovs-port", "cgroups", "cgroup", "io-max".
+// "ovs-port", "cgroups", "cgroup", "io-max", "reserve", "mount".
 std::string_view action_kind(const HostAction& action);
 
-// Whether VMs share what it makes: undone with its last user, looked at under the state folder's
-// lock alone.
+// Whether VMs share what it changes: done and undone under the state folder's lock alone, what it
+// makes with its last user.
 bool is_shared(const HostAction& action);
 
 // One line without the kind: "eno2 VF 0: mac 52:54:00:2d:87:99, trust on",

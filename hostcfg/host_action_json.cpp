@@ -15,6 +15,7 @@ constexpr const char* kSubject = "a host action";
 constexpr int kMaxVfs = 65535;
 constexpr int kMaxVlan = 4094;
 constexpr int kMaxQos = 7;
+constexpr std::uint64_t kMaxPoolPages = std::uint64_t{1} << 40;
 constexpr int kMaxRateMbit = 1'000'000'000;
 
 // A value of sysfs that goes back into a path or an attribute must be a name, not a path.
@@ -134,7 +135,7 @@ HostAction host_action_from_json(const Json& json) {
     action = BindDriver{device, checked_name(reader, "driver")};
   } else if (!read_one_of<CreateBridge, CreateTap, JoinBridge, SetAddress, CreateVlan,
                           CreateMacvtap, SetRate, AddOvsPort, ShareCgroup, CreateCgroup,
-                          LimitDevice>(kind, reader, action)) {
+                          LimitDevice, ReservePages, MountHugetlbfs>(kind, reader, action)) {
     reader.refuse("kind", quote(kind) + " is no kind of host action");
   }
   reader.finish();
@@ -150,6 +151,7 @@ Json to_json(const OldState& old) {
   if (!old.driver_override.empty()) json["driver_override"] = old.driver_override;
   if (!old.net.empty()) json["net"] = to_json(old.net);
   if (!old.cgroup.empty()) json["cgroup"] = to_json(old.cgroup);
+  if (old.pool_pages != 0) json["pool_pages"] = old.pool_pages;
   return json;
 }
 
@@ -165,6 +167,7 @@ OldState old_state_from_json(const Json& json) {
   }
   if (reader.has("net")) old.net = read_net_old_state(reader.object("net"));
   if (reader.has("cgroup")) old.cgroup = read_cgroup_old_state(reader.object("cgroup"));
+  if (reader.has("pool_pages")) old.pool_pages = reader.count("pool_pages", kMaxPoolPages);
   reader.finish();
   return old;
 }

@@ -109,6 +109,7 @@ void HostCheck::hugetlbfs_mounts() {
   if (wanted && !facts_.hugetlbfs.empty()) {
     found += fmt::format("; none with {}", pages_name(wishes_.page_size));
   }
+  if (wanted && facts_.can_sys_admin) return ok(name, found + "; vmrig mounts its own");
   const Need need = wishes_.page_size.value == 0 ? Need::kUseful : Need::kRequired;
   lacks(
       wanted ? need : Need::kNone, name, found,

@@ -10,6 +10,7 @@
 #include "hostcfg/base/pci_address.hpp"
 #include "hostcfg/cgroup_control.hpp"
 #include "hostcfg/host_action.hpp"
+#include "hostcfg/memory_control.hpp"
 #include "hostcfg/net_control.hpp"
 #include "hostcfg/sysfs.hpp"
 
@@ -49,6 +50,7 @@ class HostControl {
 
   virtual NetControl& net() = 0;
   virtual CgroupControl& cgroups() = 0;
+  virtual MemoryControl& memory() = 0;
 };
 
 // This host, by sysfs, modprobe and netlink.
@@ -70,11 +72,13 @@ class LinuxHost final : public HostControl {
   void restore_driver(const PciAddress& device, const DriverState& old) override;
   NetControl& net() override { return net_; }
   CgroupControl& cgroups() override { return cgroups_; }
+  MemoryControl& memory() override { return memory_; }
 
  private:
   Sysfs sysfs_;
   LinuxNet net_;
   LinuxCgroups cgroups_;
+  LinuxMemory memory_;
 };
 
 }  // namespace vmrig

@@ -7,6 +7,7 @@
 
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/cgroup_lease.hpp"
+#include "hostcfg/memory_lease.hpp"
 #include "hostcfg/net_lease.hpp"
 #include "hostcfg/undo.hpp"
 
@@ -49,6 +50,12 @@ struct ReadOld {
   OldState operator()(const ShareCgroup& action) const { return cgroup(action); }
   OldState operator()(const CreateCgroup& action) const { return cgroup(action); }
   OldState operator()(const LimitDevice& action) const { return cgroup(action); }
+  OldState operator()(const ReservePages& action) const {
+    return ReadOldMemory{host.memory()}(action);
+  }
+  OldState operator()(const MountHugetlbfs& action) const {
+    return ReadOldMemory{host.memory()}(action);
+  }
   template <typename NetAction>
   OldState operator()(const NetAction& action) const {
     OldState old;
@@ -80,6 +87,8 @@ struct DoIt {
   void operator()(const ShareCgroup& action) const { DoCgroup{host.cgroups()}(action); }
   void operator()(const CreateCgroup& action) const { DoCgroup{host.cgroups()}(action); }
   void operator()(const LimitDevice& action) const { DoCgroup{host.cgroups()}(action); }
+  void operator()(const ReservePages& action) const { DoMemory{host.memory()}(action); }
+  void operator()(const MountHugetlbfs& action) const { DoMemory{host.memory()}(action); }
   template <typename NetAction>
   void operator()(const NetAction& action) const {
     DoNet{host.net(), old.net}(action);
@@ -175,6 +184,9 @@ UndoReport HostLease::undo(const UndoRules& rules) {
       entries.begin(), entries.end(),
       [&rank](const JournalEntry& a, const JournalEntry& b) { return rank(a) < rank(b); });
   for (const JournalEntry& entry : entries) {
+    if (const std::optional<OldState> left = undo.left_by(entry)) {
+      journal_.undoing(entry.id, *left);
+    }
     UndoLine line = undo.undo(entry);
     if (line.result != UndoLine::Result::kFailed) journal_.undone(entry.id);
     report.lines.push_back(std::move(line));

@@ -102,6 +102,15 @@ void Journal::done(int id) {
   }
 }
 
+void Journal::undoing(int id, const OldState& old) {
+  append({{"record", "undoing"}, {"id", id}, {"old", to_json(old)}});
+  for (JournalEntry& entry : content_.entries) {
+    if (entry.id != id) continue;
+    entry.stage = JournalEntry::Stage::kIntent;
+    entry.old = old;
+  }
+}
+
 void Journal::undone(int id) {
   append({{"record", "undone"}, {"id", id}});
   for (JournalEntry& entry : content_.entries) {

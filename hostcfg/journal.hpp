@@ -68,6 +68,9 @@ class Journal {
   int intent(const HostAction& action, const OldState& old);  // returns its id
   void done(int id);
   void undone(int id);
+  // Before an undo that must not be done twice: the action is an intent again, `old` what the undo
+  // will leave there.
+  void undoing(int id, const OldState& old);
 
  private:
   void append(const Json& record);

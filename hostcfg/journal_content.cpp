@@ -72,6 +72,11 @@ void read_record(const Json& json, JournalContent& content) {
                                .stage = JournalEntry::Stage::kIntent});
     return;
   }
+  if (kind == "undoing" && entry != nullptr) {
+    entry->stage = JournalEntry::Stage::kIntent;
+    entry->old = old_state_from_json(json.value("old", Json()));
+    return;
+  }
   reader.finish();
   if (entry == nullptr) reader.refuse("id", "the action is not in the journal");
   if (kind == "done") {

@@ -60,6 +60,16 @@ void read_nodes(std::string_view line, MemoryMapping& mapping) {
   }
 }
 
+// Of a row "VmLck:     1234 kB".
+Bytes status_value(const FolderReader& root, pid_t pid, std::string_view key) {
+  const auto status = root.text(fmt::format("proc/{}/status", pid).c_str(), kStatusLimit);
+  for (std::string_view rest = status ? *status : std::string_view(); !rest.empty();) {
+    std::string_view line = take_line(rest);
+    if (take_word(line) == key) return Bytes{kib(line).value_or(0)};
+  }
+  return Bytes{};
+}
+
 }  // namespace
 
 std::vector<MemoryMapping> read_memory_mappings(const FolderReader& root, pid_t pid, Bytes least) {
@@ -86,13 +96,31 @@ std::vector<MemoryMapping> read_memory_mappings(const FolderReader& root, pid_t 
   return list;
 }
 
-Bytes read_locked(const FolderReader& root, pid_t pid) {
-  const auto status = root.text(fmt::format("proc/{}/status", pid).c_str(), kStatusLimit);
-  for (std::string_view rest = status ? *status : std::string_view(); !rest.empty();) {
-    std::string_view line = take_line(rest);
-    if (take_word(line) == "VmLck:") return Bytes{kib(line).value_or(0)};
+HugetlbUse read_hugetlb_use(const FolderReader& root, pid_t pid) {
+  HugetlbUse use;
+  const auto numa_maps = root.text(fmt::format("proc/{}/numa_maps", pid).c_str(), kMostText);
+  for (std::string_view rest = numa_maps ? *numa_maps : std::string_view(); !rest.empty();) {
+    const std::string_view line = take_line(rest);
+    if (line.find(" huge ") == std::string_view::npos) continue;
+    MemoryMapping mapping;
+    constexpr std::string_view kPageSize = "kernelpagesize_kB=";
+    if (const std::size_t at = line.find(kPageSize); at != std::string_view::npos) {
+      mapping.page_size = Bytes{kib(line.substr(at + kPageSize.size())).value_or(0)};
+    }
+    if (mapping.page_size.value == 0) continue;
+    read_nodes(line, mapping);
+    for (const auto& [node, bytes] : mapping.nodes) {
+      use[{node, mapping.page_size}] += bytes.value / mapping.page_size.value;
+    }
   }
-  return Bytes{};
+  if (numa_maps) return use;
+  // One size for all: nothing tells them apart here.
+  constexpr Bytes kPage = Bytes::mib(2);
+  const Bytes all = status_value(root, pid, "HugetlbPages:");
+  if (all.value > 0) use[{0, kPage}] = all.value / kPage.value;
+  return use;
 }
+
+Bytes read_locked(const FolderReader& root, pid_t pid) { return status_value(root, pid, "VmLck:"); }
 
 }  // namespace vmrig

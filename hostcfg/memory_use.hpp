@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "hostcfg/base/bytes.hpp"
@@ -27,6 +28,13 @@ struct MemoryMapping {
 // gone or another's. Takes as long as the kernel's walk of its pages.
 // Source: proc_pid_smaps(5), proc_pid_numa_maps(5).
 std::vector<MemoryMapping> read_memory_mappings(const FolderReader& root, pid_t pid, Bytes least);
+
+// Hugepages by NUMA node and size.
+using HugetlbUse = std::map<std::pair<int, Bytes>, std::uint64_t>;
+
+// The hugetlb pages that a process has mapped; on kernels without NUMA all on node 0. Empty when
+// the process is gone or another's. Source: as above, and HugetlbPages of proc_pid_status(5).
+HugetlbUse read_hugetlb_use(const FolderReader& root, pid_t pid);
 
 // VmLck of /proc/PID/status: what is locked, without hugepages.
 Bytes read_locked(const FolderReader& root, pid_t pid);

@@ -8,6 +8,7 @@
 
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/cgroup_lease.hpp"
+#include "hostcfg/memory_lease.hpp"
 #include "hostcfg/net_lease.hpp"
 
 namespace vmrig {
@@ -113,6 +114,12 @@ struct Undo::Visit {
   UndoLine operator()(const ShareCgroup& action) const { return cgroup(action); }
   UndoLine operator()(const CreateCgroup& action) const { return cgroup(action); }
   UndoLine operator()(const LimitDevice& action) const { return cgroup(action); }
+  UndoLine operator()(const ReservePages& action) const {
+    return UndoMemory{self.host_.memory(), self.rules_, entry.old, entry.stage}(action);
+  }
+  UndoLine operator()(const MountHugetlbfs& action) const {
+    return UndoMemory{self.host_.memory(), self.rules_, entry.old, entry.stage}(action);
+  }
   template <typename NetAction>
   UndoLine operator()(const NetAction& action) const {
     return UndoNet{self.host_.net(), self.rules_, entry.old.net, entry.stage}(action);
@@ -129,6 +136,12 @@ struct Undo::Visit {
     }
   }
 };
+
+std::optional<OldState> Undo::left_by(const JournalEntry& entry) {
+  const auto* reserve = std::get_if<ReservePages>(&entry.action);
+  if (reserve == nullptr || entry.stage != JournalEntry::Stage::kDone) return std::nullopt;
+  return UndoMemory{host_.memory(), rules_, entry.old, entry.stage}.left_by(*reserve);
+}
 
 UndoLine Undo::undo(const JournalEntry& entry) {
   try {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -19,6 +20,10 @@ class Undo {
   // Takes what is still ours from the driver that we gave it. Between that and the old driver a VF
   // gets its old record, so that the old driver finds it.
   void release_devices();
+
+  // What the undo of this entry will leave, where to do it twice would be wrong: to be journaled
+  // before.
+  std::optional<OldState> left_by(const JournalEntry& entry);
 
   // Never throws for what the host refuses: the line says it.
   UndoLine undo(const JournalEntry& entry);

@@ -73,7 +73,22 @@ std::vector<Fd> open_queues(const VmFolder& folder, const FdSource& source, int 
   return open_vhost_net(count);
 }
 
-Fd open_one(const VmFolder& folder, const FdSource& source, const std::vector<Helper>& helpers) {
+Fd copy_of_memory(const std::string& name, const std::vector<MemoryFile>& memory) {
+  const auto file = std::find_if(memory.begin(), memory.end(),
+                                 [&name](const MemoryFile& each) { return each.name() == name; });
+  if (file == memory.end()) {
+    throw Error({.operation = "hand over memory",
+                 .object = name,
+                 .cause = "it is not populated",
+                 .mend = {}});
+  }
+  Fd fd(::fcntl(file->fd(), F_DUPFD_CLOEXEC, 0));
+  if (!fd) throw system_error("hand over memory", name, errno);
+  return fd;
+}
+
+Fd open_one(const VmFolder& folder, const FdSource& source, const std::vector<Helper>& helpers,
+            const std::vector<MemoryFile>& memory) {
   switch (source.kind) {
     case FdSource::Kind::kListeningSocket:
       return folder.listen(source.name, kSocketBacklog);
@@ -83,6 +98,8 @@ Fd open_one(const VmFolder& folder, const FdSource& source, const std::vector<He
       return open_vfio_device(source.name);
     case FdSource::Kind::kPasst:
       return open_passt(folder, source.name, helpers);
+    case FdSource::Kind::kMemory:
+      return copy_of_memory(source.name, memory);
     case FdSource::Kind::kTapQueue:
     case FdSource::Kind::kMacvtapQueue:
     case FdSource::Kind::kVhostNet:
@@ -95,12 +112,13 @@ Fd open_one(const VmFolder& folder, const FdSource& source, const std::vector<He
 }  // namespace
 
 std::vector<Fd> open_child_fds(const VmFolder& folder, const std::vector<FdSource>& sources,
-                               const std::vector<Helper>& helpers) {
+                               const std::vector<Helper>& helpers,
+                               const std::vector<MemoryFile>& memory) {
   std::vector<Fd> fds;
   while (fds.size() < sources.size()) {
     const FdSource& source = sources[fds.size()];
     if (!is_queue(source.kind)) {
-      fds.push_back(open_one(folder, source, helpers));
+      fds.push_back(open_one(folder, source, helpers, memory));
       continue;
     }
     const std::size_t count = count_queues(sources, fds.size());

@@ -2,11 +2,14 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -56,13 +59,46 @@ Diagnostic diagnostic_from_json(const Json& json) {
           .line = json.at("line").get<int>()};
 }
 
+volatile std::sig_atomic_t interrupts = 0;
+
+// For a while, SIGINT interrupts what this process waits in and does no more.
+class InterruptCounting {
+ public:
+  InterruptCounting() {
+    interrupts = 0;
+    struct sigaction action {};
+    action.sa_handler = [](int) { interrupts = interrupts + 1; };
+    ::sigaction(SIGINT, &action, &before_);  // no SA_RESTART
+  }
+  InterruptCounting(const InterruptCounting&) = delete;
+  InterruptCounting& operator=(const InterruptCounting&) = delete;
+  ~InterruptCounting() { ::sigaction(SIGINT, &before_, nullptr); }
+
+ private:
+  struct sigaction before_ {};
+};
+
+// The supervisor has a session of its own, and hears of no Ctrl-C: it is told of ours. Where the
+// guest runs already it goes on, and so nothing comes.
+void pass_interrupt_on(int fd, pid_t supervisor) {
+  constexpr std::chrono::milliseconds kPatience{5000};
+  ::kill(supervisor, SIGINT);
+  pollfd word{.fd = fd, .events = POLLIN, .revents = 0};
+  if (::poll(&word, 1, static_cast<int>(kPatience.count())) > 0) return;
+  ::signal(SIGINT, SIG_DFL);
+  (void)::raise(SIGINT);
+}
+
 // Up to the first newline, or the end when the writer is gone.
-std::string read_line(int fd) {
+std::string read_line(int fd, pid_t supervisor) {
   std::string text;
   char buffer[4096];
   while (text.find('\n') == std::string::npos) {
     const ssize_t got = ::read(fd, buffer, sizeof(buffer));
-    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EINTR) {
+      if (interrupts > 0) pass_interrupt_on(fd, supervisor);
+      continue;
+    }
     if (got < 0) throw system_error("hear from the supervisor", {}, errno);
     if (got == 0) break;
     text.append(buffer, static_cast<std::size_t>(got));
@@ -76,6 +112,12 @@ Error silent_end(pid_t supervisor) {
   }
   const ExitReport report = WIFSIGNALED(status) ? ExitReport{.signal_number = WTERMSIG(status)}
                                                 : ExitReport{.status = WEXITSTATUS(status)};
+  if (interrupts > 0 && report.signal_number == 0) {
+    return Error({.operation = "start VM",
+                  .object = {},
+                  .cause = "it was interrupted; the host is as before",
+                  .mend = {}});
+  }
   return Error(
       {.operation = "start VM",
        .object = {},
@@ -159,7 +201,8 @@ Json run_detached(const std::function<int(ReadyPipe&)>& supervisor) {
     be_supervisor(supervisor, std::move(writing));
   }
   writing.reset();
-  const std::string text = read_line(reading.get());
+  const InterruptCounting counting;
+  const std::string text = read_line(reading.get(), child);
   if (text.empty()) throw silent_end(child);
   Json message = Json::parse(text);
   if (message.contains("ready")) return std::move(message["ready"]);

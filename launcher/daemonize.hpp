@@ -27,7 +27,9 @@ class ReadyPipe {
 // Forks; the child becomes leader of a session of its own, runs `supervisor` and exits with what it
 // returns. An exception of its own (vmrig::Error, DiagnosticsError, any std::exception) before
 // ready() is thrown here, in the parent. Returns the report given to ready(). Throws vmrig::Error
-// when the child ends without a word. Call it before any thread exists.
+// when the child ends without a word. A SIGINT meanwhile is
+// for the child, too; who sends one while the guest runs and is waited for leaves it running. Call
+// it before any thread exists.
 Json run_detached(const std::function<int(ReadyPipe&)>& supervisor);
 
 }  // namespace vmrig

@@ -8,7 +8,10 @@
 #include <vector>
 
 #include "devices/description.hpp"
+#include "hostcfg/base/bytes.hpp"
 #include "hostcfg/base/fd.hpp"
+#include "hostcfg/memory_region.hpp"
+#include "hostcfg/populate.hpp"
 #include "launcher/plan.hpp"
 #include "launcher/state_dir.hpp"
 #include "launcher/turn.hpp"
@@ -25,8 +28,17 @@ class HostSide {
 
   // Applies the plan's host steps. Throws vmrig::Error; what was done then is in the journal.
   boost::asio::awaitable<void> prepare(const Plan& plan, const VmFolder& folder);
-  // No step of prepare() begins after this; from any thread.
-  void cancel() { is_cancelled_ = true; }
+  // No step of prepare() begins after this, and populate() ends; from any thread.
+  void cancel() {
+    is_cancelled_ = true;
+    populating_.is_cancelled = true;
+  }
+
+  // populate() of each region, one after the other. `tell` is called a few times a second, and may
+  // be empty. `regions` has to outlive it. Throws vmrig::Error; no page is kept then.
+  using TellPages = std::function<void(Bytes got, Bytes wanted)>;
+  boost::asio::awaitable<std::vector<MemoryFile>> populate(const std::vector<MemoryRegion>& regions,
+                                                           TellPages tell);
 
   // open_child_fds() of a running VM: a passt takes its time to start. `folder`, `sources` and
   // `helpers` have to outlive it.
@@ -51,6 +63,7 @@ class HostSide {
   std::function<void(const std::string& line)> log_;
   std::function<void()> on_idle_;
   std::atomic<bool> is_cancelled_ = false;
+  PopulateWatch populating_;
   bool is_at_work_ = false;
 };
 

@@ -44,6 +44,7 @@ VmState initial_state(const Plan& plan, RunMode mode) {
                      .emulator = plan.placement.emulator,
                      .near = plan.placement.near,
                      .node = plan.placement.node,
+                     .memory_nodes = plan.memory_nodes,
                      .cells = plan.placement.cells};
   std::size_t place = 0;  // the plan claims one a host device, in order
   for (const UsbConfig& usb : plan.config.usb) {

@@ -19,11 +19,29 @@ std::vector<PciAddress> addresses_from(const Json& json) {
   return addresses;
 }
 
+std::vector<PageClaim> pages_from(const Json& json) {
+  std::vector<PageClaim> pages;
+  for (const Json& claim : json.value("pages", Json::array())) {
+    pages.push_back({.node = claim.at("node").get<int>(),
+                     .page_size = Bytes{claim.at("page_size").get<std::uint64_t>()},
+                     .pages = claim.at("pages").get<std::uint64_t>(),
+                     .reserved = claim.at("reserved").get<std::uint64_t>()});
+  }
+  return pages;
+}
+
 }  // namespace
 
 Json to_json(const Lease& lease) {
   std::vector<std::string> pci;
   for (const PciAddress& address : lease.pci) pci.push_back(address.to_string());
+  Json pages = Json::array();
+  for (const PageClaim& claim : lease.pages) {
+    pages.push_back({{"node", claim.node},
+                     {"page_size", claim.page_size.value},
+                     {"pages", claim.pages},
+                     {"reserved", claim.reserved}});
+  }
   return {{"vm", lease.vm},
           {"exclusive_cpus", lease.exclusive_cpus.to_string()},
           {"shared_cpus", lease.shared_cpus.to_string()},
@@ -32,7 +50,8 @@ Json to_json(const Lease& lease) {
           {"macs", lease.macs},
           {"pci", std::move(pci)},
           {"usb", lease.usb},
-          {"interfaces", lease.interfaces}};
+          {"interfaces", lease.interfaces},
+          {"pages", std::move(pages)}};
 }
 
 Lease lease_from_json(const Json& json) {
@@ -45,7 +64,8 @@ Lease lease_from_json(const Json& json) {
             .macs = json.at("macs").get<std::vector<std::string>>(),
             .pci = addresses_from(json),
             .usb = json.value("usb", std::vector<std::string>()),
-            .interfaces = json.value("interfaces", std::vector<std::string>())};
+            .interfaces = json.value("interfaces", std::vector<std::string>()),
+            .pages = pages_from(json)};
   } catch (const std::exception& fault) {
     throw Error({.status = ExitStatus::kFailed,
                  .operation = "read the lease of a VM",

@@ -1,14 +1,25 @@
 // What a VM holds of the host as long as its QEMU lives. Plain data, kept in its state.json.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
+#include "hostcfg/base/bytes.hpp"
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/json.hpp"
 #include "hostcfg/base/pci_address.hpp"
 
 namespace vmrig {
+
+// Hugepages that the VM takes of a pool.
+struct PageClaim {
+  int node = -1;  // NUMA node; -1: any
+  Bytes page_size;
+  std::uint64_t pages = 0;  // in a state.json all; in a plan's input those that it has not got yet
+  std::uint64_t reserved = 0;  // of these, those that it adds to the pool itself and has not yet
+  bool operator==(const PageClaim&) const = default;
+};
 
 struct Lease {
   std::string vm;
@@ -20,6 +31,7 @@ struct Lease {
   std::vector<PciAddress> pci;          // devices and VFs, and what their IOMMU groups cost
   std::vector<std::string> usb;         // "bus.address"
   std::vector<std::string> interfaces;  // network devices that are its NICs' host ends
+  std::vector<PageClaim> pages;
 };
 
 Json to_json(const Lease& lease);

@@ -1,5 +1,7 @@
 #include "launcher/net_shares.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
 #include <string>
@@ -12,9 +14,13 @@
 namespace vmrig {
 namespace {
 
-// The device that VMs share, or the folder of the cgroup; empty: the action makes none.
+// The device, folder or pool that VMs share; empty: the action changes none.
 std::string shared_device(const HostAction& action) {
   if (const auto* share = std::get_if<ShareCgroup>(&action)) return share->group();
+  if (const auto* pages = std::get_if<ReservePages>(&action)) {
+    return fmt::format("pool of {} on node {}", to_string(pages->page_size), pages->node);
+  }
+  if (const auto* mount = std::get_if<MountHugetlbfs>(&action)) return mount->path;
   if (const auto* bridge = std::get_if<CreateBridge>(&action)) return bridge->name;
   if (const auto* vlan = std::get_if<CreateVlan>(&action)) return vlan->name;
   return {};
@@ -59,7 +65,9 @@ void claim_net_shares(HostControl& host, const Plan& plan, const VmFolder& folde
                       const StateRoot::Lock&) {
   std::optional<HostLease> lease;
   for (const HostStep& step : plan.host_steps) {
-    if (shared_device(step.action).empty()) continue;
+    // Of a pool each VM has its own pages, and what stood there before is read when they are added.
+    const bool is_pool = std::holds_alternative<ReservePages>(step.action);
+    if (is_pool || shared_device(step.action).empty()) continue;
     if (!lease) lease.emplace(host, folder.path_of(kJournalName), this_owner());
     const auto* share = std::get_if<ShareCgroup>(&step.action);
     const std::optional<OldState> old =

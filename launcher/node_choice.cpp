@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "launcher/page_plan.hpp"
+
 namespace vmrig {
 namespace {
 
@@ -41,13 +43,13 @@ Bytes NodeChoice::page() const {
 }
 
 std::uint64_t NodeChoice::free_pages(const NumaNode& node) const {
-  const HugepagePool* pool = find_pool(node, page_size_of(hugepages_));
-  return pool == nullptr ? 0 : pool->free;
+  return available_pages(facts_, leases_, node.id, page_size_of(hugepages_));
 }
 
 bool NodeChoice::memory_fits(const NumaNode& node, Bytes memory) const {
   if (hugepages_ == HugepageSize::kNone) return node.memory_free >= memory;
-  return free_pages(node) >= memory.value / page().value;
+  const std::uint64_t room = reserves_ ? node.memory_free.value / page().value : 0;
+  return free_pages(node) + room >= memory.value / page().value;
 }
 
 NodeChoice::Offer NodeChoice::offer(const NumaNode& node, const NodeShare& share) const {
@@ -91,8 +93,9 @@ bool NodeChoice::could_hold(const NumaNode& node, const NodeShare& share,
                             const FreeCpus& unheld) const {
   if (!facts_.allowed_nodes.contains(node.id)) return false;
   const HugepagePool* pool = find_pool(node, page_size_of(hugepages_));
-  const Bytes memory = hugepages_ == HugepageSize::kNone ? node.memory_total
-                       : pool == nullptr                 ? Bytes()
+  const bool is_ordinary = hugepages_ == HugepageSize::kNone || reserves_;
+  const Bytes memory = is_ordinary       ? node.memory_total
+                       : pool == nullptr ? Bytes()
                                          : Bytes{pool->total * pool->page_size.value};
   return memory >= share.memory && unheld.for_vcpus(node.cpus, share.vcpus).size() >= share.vcpus;
 }

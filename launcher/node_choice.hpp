@@ -29,9 +29,14 @@ struct NodeShare {
 // Pure and deterministic. Refers to what it is made of.
 class NodeChoice {
  public:
-  NodeChoice(const HostFacts& facts, const FreeCpus& cpus, HugepageSize hugepages,
+  NodeChoice(const PlanInput& input, const FreeCpus& cpus, HugepageSize hugepages,
              const std::vector<NodeWish>& wishes)
-      : facts_(facts), cpus_(cpus), hugepages_(hugepages), wishes_(wishes) {}
+      : facts_(input.facts),
+        leases_(input.leases),
+        reserves_(input.config.memory.reserve),
+        cpus_(cpus),
+        hugepages_(hugepages),
+        wishes_(wishes) {}
 
   // A node that holds all of the share comes first; then the one with more of the wished devices:
   // DMA and interrupts over the sockets' link cost more than anything else. Then one with the
@@ -56,12 +61,14 @@ class NodeChoice {
   struct Offer;
   Offer offer(const NumaNode& node, const NodeShare& share) const;
   bool memory_fits(const NumaNode& node, Bytes memory) const;
-  std::uint64_t free_pages(const NumaNode& node) const;
+  std::uint64_t free_pages(const NumaNode& node) const;  // that no other VM has claimed
   std::string why_not(const NumaNode& other, const NodeShare& share,
                       const std::set<int>& chosen) const;
   Bytes page() const;
 
   const HostFacts& facts_;
+  const std::vector<Lease>& leases_;
+  bool reserves_;  // pages that a pool lacks are added to it
   const FreeCpus& cpus_;
   HugepageSize hugepages_;
   const std::vector<NodeWish>& wishes_;

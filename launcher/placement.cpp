@@ -19,7 +19,7 @@ class Placer {
         findings_(findings),
         cpus_(input.facts, input.leases, input.config.cpu.exclusive, input.config.cpu.smt),
         unheld_(input.facts, no_leases_, input.config.cpu.exclusive, input.config.cpu.smt),
-        nodes_(input.facts, cpus_, hugepages, wishes) {}
+        nodes_(input, cpus_, hugepages, wishes) {}
 
   ThreadPlacement place() {
     result_.vcpus.resize(vcpu_count());
@@ -92,7 +92,8 @@ class Placer {
       return;
     }
     const NodeShare share = share_of(vcpu_count(), config_.memory.size);
-    if (spread(share)) return;
+    // Several nodes in turn, or one first, is another way to spread.
+    if (config_.memory.policy == MemoryPolicy::kBind && spread(share)) return;
     node_ = nodes_.best(share);
     if (!node_) return;
     result_.reasons.push_back(nodes_.why(*node_));

@@ -16,6 +16,8 @@
 #include "launcher/command_line.hpp"
 #include "launcher/guest_nodes.hpp"
 #include "launcher/limits.hpp"
+#include "launcher/memory_plan.hpp"
+#include "launcher/memory_steps.hpp"
 #include "launcher/network.hpp"
 #include "launcher/passthrough.hpp"
 #include "launcher/placement.hpp"
@@ -25,8 +27,6 @@
 
 namespace vmrig {
 namespace {
-
-constexpr int kMostPreallocThreads = 16;
 
 class Planner {
  public:
@@ -45,9 +45,12 @@ class Planner {
     Passthrough passthrough(input_, plan_.preflight);
     plan_.placement =
         place_threads(input_, plan_.hugepages, passthrough.node_wishes(), plan_.preflight);
+    choose_memory();
     plan_.passed = passthrough.choose(plan_.placement.near);
     HostSteps host = plan_host_steps(input_, plan_.passed, plan_.preflight);
-    plan_.host_steps = std::move(host.steps);
+    plan_.host_steps = plan_memory_steps(input_, parts_, plan_.claim.pages, plan_.preflight);
+    plan_.host_steps.insert(plan_.host_steps.end(), std::make_move_iterator(host.steps.begin()),
+                            std::make_move_iterator(host.steps.end()));
     plan_.claim.pci = addresses_of(plan_.passed, host.along);
     plan_.taken_along = std::move(host.along);
     network();
@@ -106,6 +109,7 @@ class Planner {
                   config_.memory.size.value % page_size_of(HugepageSize::k1GiB).value == 0
               ? HugepageSize::k1GiB
               : HugepageSize::k2MiB;
+      plan_.config.memory.hugepages = plan_.hugepages;
     }
   }
 
@@ -135,6 +139,12 @@ class Planner {
   // VFIO pins all of the guest's memory.
   void lock_memory() {
     const HostFacts& facts = input_.facts;
+    if (config_.memory.lock_on_fault &&
+        input_.caps.overcommit_mem_lock != qmp::MemLockForm::on_fault) {
+      add(finding(Severity::kProblem, "memory.lock",
+                  fmt::format("{} can't lock on fault", quote(plan_.qemu)),
+                  "--set memory.lock=true, or a QEMU from 10.0 on"));
+    }
     if (!config_.memory.lock && plan_.passed.empty()) return;
     const std::string path = config_.memory.lock ? "memory.lock" : plan_.passed.front().origin;
     if (!facts.memlock_limit || facts.can_ipc_lock || facts.can_sys_resource) {
@@ -257,18 +267,32 @@ class Planner {
         "cpu.topology");
   }
 
-  // The mount whose pages have this size; reports when there is none.
-  std::string hugetlbfs_mount(Bytes page) {
-    for (const HugetlbfsMount& mount : input_.facts.hugetlbfs) {
-      if (mount.page_size == page) return mount.path;
+  // The parts of the guest's memory, each of which has a backend: its RAM, then the devices.
+  void choose_memory() {
+    const MemoryConfig& memory = config_.memory;
+    std::optional<int>& bound = plan_.placement.node;
+    plan_.memory_nodes = memory_nodes(config_, input_.facts, bound);
+    const std::vector<GuestCell> cells = memory_parts(memory, plan_.placement);
+    ram_parts_ = cells.size();
+    for (std::size_t i = 0; i < ram_parts_; ++i) {
+      parts_.push_back({.id = memory_backend_id(i),
+                        .origin = "memory",
+                        .size = cells[i].memory,
+                        .page_size = page_size_of(plan_.hugepages),
+                        .policy = memory.policy,
+                        .nodes = memory_nodes(config_, input_.facts, cells[i].memory_node()),
+                        .prealloc = memory.prealloc});
     }
-    const std::string where = page == Bytes::gib(1) ? "/dev/hugepages-1G" : "/dev/hugepages";
-    add(finding(Severity::kProblem, "memory.hugepages",
-                fmt::format("no hugetlbfs with {} pages is mounted", to_string(page)),
-                fmt::format("mkdir -p {0} && mount -t hugetlbfs -o pagesize={1} none {0}, or --set "
-                            "memory.backing=memfd",
-                            where, page == Bytes::gib(1) ? "1G" : "2M")));
-    return where;
+    if (memory.policy != MemoryPolicy::kBind) bound.reset();
+    for (std::size_t i = 0; i < memory.devices.size(); ++i) {
+      parts_.push_back(memory_part_of(memory.devices[i], fmt::format("memory.devices[{}]", i),
+                                      config_, plan_.hugepages, plan_.memory_nodes));
+    }
+  }
+
+  MemoryBackend backend_of(const MemoryPart& part) {
+    return plan_backend(input_, part, plan_, plan_.regions,
+                        [this](const FdSource& source) { return pass_fd(source); });
   }
 
   void memory() {
@@ -280,24 +304,8 @@ class Planner {
           fmt::format(",slots={},maxmem={}k", memory.slots.value_or(8), memory.max->value >> 10);
     }
     option({"-m", size}, "memory.size");
-
-    const std::vector<GuestCell> parts = memory_parts(memory, plan_.placement);
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-      const std::optional<int> node = parts[i].memory_node();
-      MemoryBackend backend{.id = memory_backend_id(i),
-                            .kind = MemoryBackend::Kind::kAnonymous,
-                            .size = parts[i].memory,
-                            .page_size = page_size_of(plan_.hugepages),
-                            .mem_path = {},
-                            .prealloc = memory.prealloc,
-                            .prealloc_threads = prealloc_threads(node),
-                            .merge = memory.merge,
-                            .share = plan_.config.memory.share,
-                            .node = {}};
-      choose_file(backend);
-      // On a host of one node there is nothing to bind, and kernels without NUMA refuse to.
-      if (input_.facts.nodes.size() > 1) backend.node = node;
-      device(describe_memory(backend, "memory"));
+    for (std::size_t i = 0; i < ram_parts_; ++i) {
+      device(describe_memory(backend_of(parts_[i]), "memory"));
     }
     std::vector<QemuArgument> nodes = guest_node_arguments(plan_.placement.cells);
     std::move(nodes.begin(), nodes.end(), std::back_inserter(plan_.arguments));
@@ -305,7 +313,7 @@ class Planner {
     std::string overcommit;
     if (memory.lock) {
       if (input_.caps.overcommit_mem_lock != qmp::MemLockForm::none) {
-        overcommit = "mem-lock=on";
+        overcommit = memory.lock_on_fault ? "mem-lock=on-fault" : "mem-lock=on";
       } else {
         option({"-realtime", "mlock=on"}, "memory.lock");
       }
@@ -313,38 +321,6 @@ class Planner {
     if (config_.latency && kvm())
       overcommit += (overcommit.empty() ? "" : ",") + std::string("cpu-pm=on");
     if (!overcommit.empty()) option({"-overcommit", overcommit}, "memory.lock, latency");
-  }
-
-  // Ordinary memory that others map has to be a file, too.
-  void choose_file(MemoryBackend& backend) {
-    const bool is_huge = backend.page_size.value > 0;
-    if (config_.memory.backing == MemoryBacking::kMemfd || (!is_huge && backend.share)) {
-      backend.kind = MemoryBackend::Kind::kMemfd;
-    } else if (is_huge) {
-      backend.kind = MemoryBackend::Kind::kHugetlbfs;
-      backend.mem_path = hugetlbfs_mount(backend.page_size);
-    }
-  }
-
-  MemoryBackend backend_for(const MemoryDeviceConfig& device) {
-    MemoryBackend backend;
-    backend.page_size = page_size_of(device.hugepages.value_or(plan_.hugepages));
-    backend.prealloc = config_.memory.prealloc;
-    backend.prealloc_threads = prealloc_threads(device.node ? device.node : plan_.placement.node);
-    backend.merge = config_.memory.merge;
-    backend.share = plan_.config.memory.share;
-    choose_file(backend);
-    if (input_.facts.nodes.size() > 1) {
-      backend.node = device.node ? device.node : plan_.placement.node;
-    }
-    return backend;
-  }
-
-  int prealloc_threads(std::optional<int> node) const {
-    std::size_t cpus = input_.facts.allowed.size();
-    const NumaNode* found = node ? input_.facts.find_node(*node) : nullptr;
-    if (found != nullptr) cpus = (found->cpus & input_.facts.allowed).size();
-    return std::clamp(static_cast<int>(cpus), 1, kMostPreallocThreads);
   }
 
   void clock_and_power() {
@@ -440,7 +416,7 @@ class Planner {
     if (config_.balloon) list.push_back(describe_balloon(balloon_wish()));
     for (std::size_t i = 0; i < config_.memory.devices.size(); ++i) {
       const MemoryDeviceConfig& memory = config_.memory.devices[i];
-      list.push_back(describe_memory_device(memory, backend_for(memory),
+      list.push_back(describe_memory_device(memory, backend_of(parts_[ram_parts_ + i]),
                                             fmt::format("memory.devices[{}]", i)));
     }
     for (std::size_t i = 0; i < usb_.size(); ++i) {
@@ -585,6 +561,8 @@ class Planner {
   const VmConfig& config_;
   Plan plan_;
   bool uses_iommufd_ = false;
+  std::vector<MemoryPart> parts_;  // the RAM, then memory.devices
+  std::size_t ram_parts_ = 0;
   std::vector<UsbConfig> usb_;  // of the config, each host device settled
 };
 

@@ -12,6 +12,7 @@
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/facts.hpp"
+#include "hostcfg/memory_region.hpp"
 #include "launcher/config/vm_config.hpp"
 #include "launcher/guest_cell.hpp"
 #include "launcher/host_step.hpp"
@@ -70,7 +71,8 @@ struct Plan {
   std::string accel_reason;
   HugepageSize hugepages = HugepageSize::kNone;
   ThreadPlacement placement;
-  Lease claim;  // what this VM will hold while its QEMU lives
+  CpuSet memory_nodes;  // that config.memory.policy is about; empty: any
+  Lease claim;          // what this VM will hold while its QEMU lives
   std::vector<PassedDevice> passed;
   std::vector<TakenAlong> taken_along;
   std::vector<HostStep> host_steps;  // in order; undone in reverse once QEMU is gone
@@ -78,6 +80,7 @@ struct Plan {
   std::string cgroup;  // folder of the one that QEMU is started in; empty: vmrig's own
   std::vector<QemuArgument> arguments;
   std::vector<ChildFd> fds;
+  std::vector<MemoryRegion> regions;    // populated before QEMU starts; each has its fd in `fds`
   std::vector<NicHostEnd> host_ends;    // one a NIC of the config, in its order
   NicForms nic_forms;                   // of this QEMU
   std::vector<Helper> helpers;          // started before QEMU
@@ -97,6 +100,7 @@ struct PlanInput {
   const qmp::QemuCaps& caps;
   std::string qemu;           // path of the binary that the caps are of
   std::vector<Lease> leases;  // of the other VMs
+  std::string state_folder = "/run/vmrig";
 };
 
 Plan make_plan(const PlanInput& input);

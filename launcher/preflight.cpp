@@ -3,10 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 
-#include "launcher/guest_nodes.hpp"
-#include "launcher/node_choice.hpp"
 
 namespace vmrig {
 namespace {
@@ -65,46 +62,6 @@ void check_disk_holder(const PlanInput& input, const DiskConfig& disk, const std
         ExitStatus::kBusy));
     return;
   }
-}
-
-// Enough pages on one node, or on all together where the memory is bound to none.
-void check_hugepages(const PlanInput& input, const Plan& plan, std::optional<int> bound,
-                     Bytes memory, std::vector<Diagnostic>& findings) {
-  const Bytes page = page_size_of(plan.hugepages);
-  const std::uint64_t needed = memory.value / page.value;
-  std::uint64_t free = 0;
-  const HugepagePool* pool = nullptr;
-  int node_id = -1;
-  for (const NumaNode& node : input.facts.nodes) {
-    if (bound && node.id != *bound) continue;
-    const HugepagePool* found = find_pool(node, page);
-    if (found == nullptr) continue;
-    free += found->free;
-    if (pool == nullptr) {
-      pool = found;
-      node_id = node.id;
-    }
-  }
-  const std::string where = bound ? fmt::format("node {}", *bound) : "this host";
-  if (pool == nullptr) {
-    findings.push_back(finding(
-        Severity::kProblem, "memory.hugepages",
-        fmt::format("{} has no pool of {} pages", where, to_string(page)),
-        page == Bytes::gib(1) ? "boot with hugepagesz=1G hugepages=N, or \"hugepages\": \"2MiB\""
-                              : "--set memory.hugepages=none"));
-    return;
-  }
-  if (free >= needed) {
-    findings.push_back(finding(Severity::kOk, "memory.hugepages",
-                               fmt::format("{} has {} free {} pages, {} are needed", where, free,
-                                           to_string(page), needed)));
-    return;
-  }
-  findings.push_back(finding(
-      Severity::kProblem, "memory.hugepages",
-      fmt::format("{} has {} free {} pages, {} are needed", where, free, to_string(page), needed),
-      fmt::format("echo {} > /sys/devices/system/node/node{}/hugepages/hugepages-{}kB/nr_hugepages",
-                  pool->total + (needed - free), node_id, page.value >> 10)));
 }
 
 }  // namespace
@@ -186,14 +143,7 @@ void check_boot_files(const PlanInput& input, std::vector<Diagnostic>& findings)
 
 void check_memory(const PlanInput& input, const Plan& plan, std::vector<Diagnostic>& findings) {
   const HostFacts& facts = input.facts;
-  if (plan.hugepages != HugepageSize::kNone) {
-    std::map<std::optional<int>, Bytes> needs;
-    for (const GuestCell& part : memory_parts(plan.config.memory, plan.placement)) {
-      Bytes& need = needs[part.memory_node()];
-      need = need + part.memory;
-    }
-    for (const auto& [node, memory] : needs) check_hugepages(input, plan, node, memory, findings);
-  } else {
+  if (plan.hugepages == HugepageSize::kNone) {
     Bytes total;
     Bytes free;
     for (const NumaNode& node : facts.nodes) {

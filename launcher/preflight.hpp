@@ -11,6 +11,7 @@ namespace vmrig {
 // no paths: they are then reported as not checked.
 void check_disks(const PlanInput& input, std::vector<Diagnostic>& findings);
 void check_boot_files(const PlanInput& input, std::vector<Diagnostic>& findings);
+// Of ordinary pages; for hugepages see page_plan.hpp.
 void check_memory(const PlanInput& input, const Plan& plan, std::vector<Diagnostic>& findings);
 void check_macs(const PlanInput& input, std::vector<Diagnostic>& findings);
 

@@ -292,7 +292,7 @@ asio::awaitable<Session> launch(asio::io_context& context, const LaunchRequest& 
   const VmFolder& folder = request.folder;
   std::vector<FdSource> sources;
   for (const ChildFd& fd : request.plan.fds) sources.push_back(fd.source);
-  std::vector<Fd> fds = open_child_fds(folder, sources, request.plan.helpers);
+  std::vector<Fd> fds = open_child_fds(folder, sources, request.plan.helpers, request.memory);
   Fd log = folder.open_log(kQemuLogName);
   const std::uint64_t log_start = size_of(log.get());
 

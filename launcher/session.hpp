@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "hostcfg/populate.hpp"
 #include "hostcfg/topology.hpp"
 #include "launcher/exit_watch.hpp"
 #include "launcher/plan.hpp"
@@ -25,6 +26,7 @@ struct LaunchRequest {
   VmFolder folder;                   // claimed
   VmState state;                     // with which it was claimed
   std::optional<Topology> topology;  // for pinning; read when needed and not given
+  std::vector<MemoryFile> memory;    // the plan's regions, populated; QEMU gets fds of its own
 };
 
 struct LaunchOptions {

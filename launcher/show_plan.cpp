@@ -147,8 +147,14 @@ std::string memory_text(const Plan& plan) {
     text += ", ordinary pages";
   }
   if (plan.placement.node) text += fmt::format(", bound to node {}", *plan.placement.node);
+  if (memory.policy != MemoryPolicy::kBind && !plan.memory_nodes.empty()) {
+    text += fmt::format(", {} {} {}",
+                        memory.policy == MemoryPolicy::kPreferred ? "preferred" : "interleaved",
+                        memory.policy == MemoryPolicy::kPreferred ? "from node" : "over nodes",
+                        plan.memory_nodes.to_string());
+  }
   if (memory.prealloc) text += ", preallocated";
-  if (memory.lock) text += ", locked";
+  if (memory.lock) text += memory.lock_on_fault ? ", locked on fault" : ", locked";
   text += memory.merge ? ", may be merged" : ", not merged";
   if (memory.max) text += fmt::format(", up to {}", to_string(*memory.max));
   if (plan.config.balloon) text += ", balloon";
@@ -263,6 +269,8 @@ std::string_view fd_kind_name(FdSource::Kind kind) {
       return "vhost-net";
     case FdSource::Kind::kPasst:
       return "passt";
+    case FdSource::Kind::kMemory:
+      return "memory";
   }
   return "";
 }
@@ -395,6 +403,16 @@ Json to_json(const Plan& plan) {
     fds.push_back(
         {{"number", fd.number}, {"kind", fd_kind_name(fd.source.kind)}, {"name", fd.source.name}});
   }
+  Json regions = Json::array();
+  for (const MemoryRegion& region : plan.regions) {
+    regions.push_back({{"name", region.name},
+                       {"size", region.size.value},
+                       {"page_size", region.page_size.value},
+                       {"policy", name_of(region.policy)},
+                       {"nodes", region.nodes.to_string()},
+                       {"mount", region.mount},
+                       {"cpus", region.cpus.to_string()}});
+  }
   Json preflight = Json::array();
   for (const Diagnostic& finding : plan.preflight) preflight.push_back(finding_json(finding));
   Json steps = Json::array();
@@ -412,6 +430,7 @@ Json to_json(const Plan& plan) {
       {"placement", placement_json(plan.placement)},
       {"arguments", std::move(arguments)},
       {"fds", std::move(fds)},
+      {"regions", std::move(regions)},
       {"passed", std::move(passed)},
       {"host_steps", std::move(steps)},
       {"cgroup", plan.cgroup},

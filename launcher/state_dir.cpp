@@ -14,6 +14,7 @@
 #include "hostcfg/files.hpp"
 #include "hostcfg/journal.hpp"
 #include "launcher/config/vm_config.hpp"
+#include "launcher/page_claims.hpp"
 
 namespace vmrig {
 namespace {
@@ -150,6 +151,7 @@ std::optional<VmFolder> StateRoot::open_folder(const std::string& name) const {
 VmEntry StateRoot::examine(const VmFolder& folder) const {
   VmEntry entry;
   entry.name = folder.name();
+  entry.path = folder.path();
   // Before the state is read: a supervisor that ends in between has written its last word then.
   entry.supervisor_alive = is_locked(folder.folder_.get());
   try {
@@ -224,7 +226,7 @@ std::vector<Lease> leases_of(const std::vector<VmEntry>& vms) {
                    .cause = entry.problem,
                    .mend = "vmrig stop " + entry.name});
     }
-    leases.push_back(entry.state->claim);
+    leases.push_back(claim_now(entry));
   }
   return leases;
 }

@@ -40,6 +40,7 @@ std::string_view condition_name(VmCondition condition);
 
 struct VmEntry {
   std::string name;
+  std::string path;  // of its folder
   VmCondition condition = VmCondition::kStale;
   std::optional<VmState> state;  // none when it could not be read; `problem` says why
   std::string problem;
@@ -48,8 +49,8 @@ struct VmEntry {
   bool living() const { return supervisor_alive || qemu_alive; }
 };
 
-// What the living ones of these VMs hold. Throws vmrig::Error when a living one's state could not
-// be read.
+// What the living ones of these VMs hold now (claim_now). Throws vmrig::Error when a living one's
+// state could not be read.
 std::vector<Lease> leases_of(const std::vector<VmEntry>& vms);
 
 // NAME/ below the state folder, opened. Move-only. With the lock held (claim), it is the

@@ -23,7 +23,6 @@
 
 #include "launcher/capture.hpp"
 #include "launcher/console.hpp"
-#include "launcher/host_side.hpp"
 #include "launcher/hotplug/hotplug.hpp"
 #include "launcher/idle_memory.hpp"
 #include "launcher/refusal.hpp"
@@ -116,6 +115,7 @@ class Supervisor {
     if (!fault) fault = co_await tell_of_start();
     if (fault) {
       if (session_.exit) co_await end_for_fault();
+      if (request_) request_->memory.clear();  // before its pages are given back
       const std::string not_given_back = co_await host_.give_back(folder());
       if (not_given_back.empty()) {
         folder().remove();
@@ -157,6 +157,7 @@ class Supervisor {
   // From the plan to a guest that runs and sockets that serve.
   asio::awaitable<void> start() {
     co_await host_.prepare(request_->plan, folder());
+    co_await get_memory();
     LaunchOptions launch_options;
     launch_options.first = options_.first;
     if (!state_.qemu_outlives_supervisor) {
@@ -183,6 +184,7 @@ class Supervisor {
       throw;
     }
     qemu_pidfd_ = session_.child.pidfd.get();
+    request_->memory.clear();  // QEMU has mapped it
     watch_monitor();
 
     qmp::ServerOptions server_options;
@@ -206,6 +208,22 @@ class Supervisor {
     save();
     log_.write(fmt::format("runs: QEMU {} ({}), pid {}", state_.qemu_version, state_.accel,
                            state_.qemu.pid));
+  }
+
+  asio::awaitable<void> get_memory() {
+    const std::vector<MemoryRegion>& regions = request_->plan.regions;
+    if (regions.empty()) co_return;
+    const auto end = [this] {
+      if (options_.on_populating) options_.on_populating(Bytes{}, Bytes{});
+    };
+    try {
+      HostSide::TellPages tell = options_.on_populating;
+      request_->memory = co_await host_.populate(regions, std::move(tell));
+    } catch (...) {
+      end();
+      throw;
+    }
+    end();
   }
 
   asio::awaitable<std::optional<Error>> tell_of_start() {
@@ -440,6 +458,9 @@ class Supervisor {
       return;
     }
     log_.write(fmt::format("signal SIG{}", ::sigabbrev_np(number)));
+    // Of one who waits for what the guest prints (run_detached): the guest runs all the same.
+    const bool is_of_waiter = number == SIGINT && options_.mode == RunMode::kDetached;
+    if (is_of_waiter && server_ && options_.on_running) return;
     ++stop_requests_;
     host_.cancel();
     if (!server_) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "hostcfg/base/error.hpp"
+#include "launcher/host_side.hpp"
 #include "launcher/initial_state.hpp"
 #include "launcher/session.hpp"
 #include "launcher/vm_outcome.hpp"
@@ -20,6 +21,9 @@ struct SuperviseOptions {
   // Called once, when the guest runs, is pinned, its sockets serve and `wait_for_text` was
   // printed; `state` is what state.json says.
   std::function<void(const VmState& state)> on_running;
+  // Told of memory that is being populated before QEMU starts, a few times a second; at the end, or
+  // when it is cut off, with nothing wanted. May be empty.
+  HostSide::TellPages on_populating;
   std::string wait_for_text;  // on the console; empty: don't wait
   qmp::Deadline wait_deadline = qmp::kNoDeadline;
 };

@@ -142,10 +142,17 @@ class Verifier {
   struct Backing {
     std::string subject;
     Bytes size;
-    Bytes page_size;  // 0: ordinary pages
-    std::optional<int> node;
+    Bytes page_size;            // 0: ordinary pages
+    CpuSet nodes;               // empty: any
     bool is_populated = false;  // from the start
   };
+
+  // Preferred nodes are no promise.
+  CpuSet nodes_of_policy(std::optional<int> bound) const {
+    const MemoryPolicy policy = config_.memory.policy;
+    if (policy == MemoryPolicy::kInterleave) return state_.placement.memory_nodes;
+    return bound && policy == MemoryPolicy::kBind ? CpuSet{*bound} : CpuSet();
+  }
 
   std::vector<Backing> backings() const {
     const MemoryConfig& memory = config_.memory;
@@ -156,23 +163,24 @@ class Verifier {
       list.push_back({.subject = fmt::format("memory of guest node {}", i),
                       .size = cells[i].memory,
                       .page_size = pages,
-                      .node = cells[i].memory_node(),
+                      .nodes = nodes_of_policy(cells[i].memory_node()),
                       .is_populated = memory.prealloc});
     }
     if (cells.empty()) {
       list.push_back({.subject = "memory",
                       .size = memory.size,
                       .page_size = pages,
-                      .node = state_.placement.node,
+                      .nodes = nodes_of_policy(state_.placement.node),
                       .is_populated = memory.prealloc});
     }
     for (const MemoryDeviceConfig& device : memory.devices) {
       const auto own = device.hugepages ? page_size_of(*device.hugepages) : pages;
-      list.push_back({.subject = "memory " + device.id,
-                      .size = device.size,
-                      .page_size = own,
-                      .node = device.node ? device.node : state_.placement.node,
-                      .is_populated = false});
+      list.push_back(
+          {.subject = "memory " + device.id,
+           .size = device.size,
+           .page_size = own,
+           .nodes = device.node ? CpuSet{*device.node} : nodes_of_policy(state_.placement.node),
+           .is_populated = false});
     }
     return list;
   }
@@ -188,7 +196,7 @@ class Verifier {
         if (mapping.size != backing.size || taken.contains(mapping.begin)) continue;
         // Guest nodes are often of one size: the host's node tells them apart.
         const int score = (mapping.is_hugetlb == (backing.page_size.value != 0) ? 2 : 0) +
-                          (!backing.node || is_on(mapping, *backing.node) ? 1 : 0);
+                          (backing.nodes.empty() || is_on(mapping, backing.nodes) ? 1 : 0);
         if (score <= best_score) continue;
         best = &mapping;
         best_score = score;
@@ -207,9 +215,9 @@ class Verifier {
     return text.empty() ? to_string(mapping.populated) : text;
   }
 
-  static bool is_on(const MemoryMapping& mapping, int node) {
+  static bool is_on(const MemoryMapping& mapping, const CpuSet& nodes) {
     return std::all_of(mapping.nodes.begin(), mapping.nodes.end(),
-                       [node](const auto& entry) { return entry.first == node; });
+                       [&nodes](const auto& entry) { return nodes.contains(entry.first); });
   }
 
   void check_memory() {
@@ -221,7 +229,10 @@ class Verifier {
           backing.page_size.value == 0 ? "ordinary" : to_string(backing.page_size);
       std::string expected = fmt::format("{}, {} pages", to_string(backing.size), pages);
       if (backing.is_populated) expected += ", populated";
-      if (backing.node) expected += fmt::format(", on node {}", *backing.node);
+      if (!backing.nodes.empty()) {
+        expected += fmt::format(", on node{} {}", backing.nodes.size() > 1 ? "s" : "",
+                                backing.nodes.to_string());
+      }
       const MemoryMapping* mapping = mappings_[i];
       if (mapping == nullptr) {
         add(backing.subject, expected, "QEMU shows no mapping of this size", false);
@@ -230,7 +241,7 @@ class Verifier {
       const bool right_pages = backing.page_size.value == 0
                                    ? !mapping->is_hugetlb
                                    : mapping->page_size == backing.page_size;
-      const bool right_node = !backing.node || is_on(*mapping, *backing.node);
+      const bool right_node = backing.nodes.empty() || is_on(*mapping, backing.nodes);
       const bool enough = !backing.is_populated || mapping->populated.value >= backing.size.value;
       add(backing.subject, expected,
           fmt::format("{} pages, {}",

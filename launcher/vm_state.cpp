@@ -89,6 +89,7 @@ Json to_json(const PlacementRecord& placement) {
           {"emulator", placement.emulator.to_string()},
           {"near", placement.near ? Json(*placement.near) : Json(nullptr)},
           {"node", placement.node ? Json(*placement.node) : Json(nullptr)},
+          {"memory_nodes", placement.memory_nodes.to_string()},
           {"cells", std::move(cells)}};
 }
 
@@ -104,6 +105,7 @@ PlacementRecord placement_from_json(const Json& json) {
   if (json.contains("cells")) {
     for (const Json& cell : json.at("cells")) placement.cells.push_back(guest_cell_from_json(cell));
   }
+  placement.memory_nodes = CpuSet::parse(json.value("memory_nodes", std::string()));
   return placement;
 }
 

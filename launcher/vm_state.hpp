@@ -70,6 +70,7 @@ struct PlacementRecord {
   CpuSet emulator;               // empty: not pinned
   std::optional<int> near;       // NUMA node of the CPUs or the memory
   std::optional<int> node;       // NUMA node that the memory is bound to
+  CpuSet memory_nodes;           // NUMA nodes that its policy is about; empty: any
   std::vector<GuestCell> cells;  // the guest's NUMA nodes
 };
 

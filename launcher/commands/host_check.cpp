@@ -11,6 +11,7 @@
 #include "hostcfg/topology.hpp"
 #include "launcher/cli/output.hpp"
 #include "launcher/commands/commands.hpp"
+#include "launcher/commands/environment.hpp"
 #include "launcher/commands/host_devices.hpp"
 #include "launcher/commands/prepare.hpp"
 #include "launcher/host_wishes.hpp"
@@ -33,7 +34,8 @@ HostWishes plan_for(const PlanSources& sources, const Context& context, HostRepo
   std::vector<Lease> leases = leases_of_all(context);
   std::erase_if(leases, [&](const Lease& lease) { return lease.vm == config.name; });
   try {
-    const PreparedPlan prepared = prepare_plan(sources, config, std::move(leases));
+    const PreparedPlan prepared =
+        prepare_plan(sources, config, std::move(leases), state_folder(context));
     for (const Diagnostic& finding : prepared.plan.preflight) {
       report.plan.push_back(row_of(finding));
     }

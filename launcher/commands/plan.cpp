@@ -33,7 +33,9 @@ std::vector<Lease> leases_of_others(const Context& context, const PlanOptions& o
 ExitStatus plan(const PlanOptions& options, const Context& context) {
   const VmConfig config = read_config(options.sources);
   const std::vector<Lease> others = leases_of_others(context, options, config.name);
-  const PreparedPlan prepared = prepare_plan(options.sources, config, others);
+  const PreparedPlan prepared =
+      prepare_plan(options.sources, config, others,
+                   options.sources.facts_path ? "/run/vmrig" : state_folder(context));
   if (options.argv) {
     prepared.plan.require_good();
     write_out(shell_quoted(prepared.plan.argv()) + "\n");

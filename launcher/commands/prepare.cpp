@@ -82,7 +82,7 @@ Qemu find_out_about_qemu(const PlanSources& sources, const VmConfig& config) {
 }
 
 PreparedPlan plan_with(const Qemu& qemu, const PlanSources& sources, const VmConfig& config,
-                       std::vector<Lease> leases) {
+                       std::vector<Lease> leases, const std::string& state_folder) {
   std::optional<Topology> topology;
   HostFacts facts;
   if (sources.facts_path) {
@@ -103,7 +103,8 @@ PreparedPlan plan_with(const Qemu& qemu, const PlanSources& sources, const VmCon
                          .facts = facts,
                          .caps = qemu.caps,
                          .qemu = qemu.path,
-                         .leases = std::move(leases)});
+                         .leases = std::move(leases),
+                         .state_folder = state_folder});
   return {.plan = std::move(plan), .topology = std::move(topology), .facts = std::move(facts)};
 }
 
@@ -144,9 +145,9 @@ VmConfig read_config(const PlanSources& sources) {
 }
 
 PreparedPlan prepare_plan(const PlanSources& sources, const VmConfig& config,
-                          std::vector<Lease> leases) {
+                          std::vector<Lease> leases, const std::string& state_folder) {
   const Qemu qemu = find_out_about_qemu(sources, config);
-  return plan_with(qemu, sources, config, std::move(leases));
+  return plan_with(qemu, sources, config, std::move(leases), state_folder);
 }
 
 LaunchRequest claim_vm(const Context& context, const PlanSources& sources, RunMode mode) {
@@ -165,7 +166,7 @@ LaunchRequest claim_vm(const Context& context, const PlanSources& sources, RunMo
   // What this very name holds is no conflict: claim() tells that it runs already.
   std::vector<Lease> leases = leases_of(vms);
   std::erase_if(leases, [&](const Lease& lease) { return lease.vm == config.name; });
-  PreparedPlan prepared = plan_with(qemu, sources, config, std::move(leases));
+  PreparedPlan prepared = plan_with(qemu, sources, config, std::move(leases), root.path());
   const bool runs_already = std::any_of(vms.begin(), vms.end(), [&](const VmEntry& vm) {
     return vm.name == config.name && vm.living();
   });
@@ -179,7 +180,8 @@ LaunchRequest claim_vm(const Context& context, const PlanSources& sources, RunMo
   return {.plan = std::move(prepared.plan),
           .folder = std::move(folder),
           .state = std::move(state),
-          .topology = std::move(prepared.topology)};
+          .topology = std::move(prepared.topology),
+          .memory = {}};
 }
 
 }  // namespace vmrig

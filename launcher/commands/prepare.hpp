@@ -38,7 +38,7 @@ struct PreparedPlan {
 // Reads facts and QEMU's abilities, and plans. `leases` are other VMs'. The plan may have
 // problems. Throws Error.
 PreparedPlan prepare_plan(const PlanSources& sources, const VmConfig& config,
-                          std::vector<Lease> leases);
+                          std::vector<Lease> leases, const std::string& state_folder);
 
 // Plans and claims under the state folder's lock: concurrent starts plan one after another on
 // true facts. Removes what dead VMs left before. Throws Error, DiagnosticsError; nothing is

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "launcher/cli/progress_line.hpp"
 #include "launcher/cli/report.hpp"
 #include "launcher/commands/commands.hpp"
 #include "launcher/commands/prepare.hpp"
@@ -18,6 +19,10 @@ ExitStatus run_in_foreground(const PlanSources& sources, const Context& context)
   options.on_running = [](const VmState& state) {
     note(fmt::format("{} runs (QEMU {}, {}, pid {})", quote(state.name), state.qemu_version,
                      state.accel, state.qemu.pid));
+  };
+  ProgressLine progress;
+  options.on_populating = [&progress](Bytes got, Bytes wanted) {
+    show_populating(progress, got, wanted);
   };
   LaunchRequest request = claim_vm(context, sources, RunMode::kForeground);
   const std::string name = request.plan.config.name;

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "launcher/cli/output.hpp"
+#include "launcher/cli/progress_line.hpp"
 #include "launcher/commands/commands.hpp"
 #include "launcher/commands/seconds.hpp"
 #include "launcher/daemonize.hpp"
@@ -37,6 +38,11 @@ int supervise_in_background(const StartOptions& options, const Context& context,
   SuperviseOptions supervise_options;
   supervise_options.mode = RunMode::kDetached;
   if (options.paused) supervise_options.first = LaunchOptions::First::kStayPaused;
+  // Until it is ready, it has the command's terminal.
+  ProgressLine progress;
+  supervise_options.on_populating = [&progress](Bytes got, Bytes wanted) {
+    show_populating(progress, got, wanted);
+  };
   supervise_options.on_running = [&pipe](const VmState& state) { pipe.ready(to_json(state)); };
   if (options.wait) {
     supervise_options.wait_for_text = *options.wait;

@@ -6,6 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
+#include <utility>
 
 #include "devices/ids.hpp"
 #include "hostcfg/base/error.hpp"
@@ -112,22 +113,65 @@ struct NodeChoice {
   MemoryConfig& memory;
 };
 
+void set_nodes(MemoryConfig& memory, const std::string& text) {
+  memory.nodes = {};
+  memory.node_mode = text == "auto" ? Pinning::Mode::kAuto : Pinning::Mode::kNone;
+  if (text == "auto" || !why_bad_cpulist(text).empty()) return;
+  memory.nodes = CpuSet::parse(text);
+  if (memory.nodes.size() > 1) return;
+  memory.node_mode = Pinning::Mode::kList;
+  memory.node = std::exchange(memory.nodes, {}).first();
+}
+
+constexpr const char* kOnFault = "on-fault";
+
+struct LockChoice {
+  MemoryConfig& memory;
+};
+
+void visit(Shape& shape, LockChoice& value) {
+  MemoryConfig& memory = value.memory;
+  int which = memory.lock_on_fault ? 1 : 0;
+  shape.any_of(which, {{Alternative::Type::kFlag,
+                        [&](Shape& inner) {
+                          inner.flag(memory.lock);
+                          memory.lock_on_fault = false;
+                        }},
+                       {Alternative::Type::kText, [&](Shape& inner) {
+                          std::string text = kOnFault;
+                          inner.text(text,
+                                     {.min_length = 1,
+                                      .max_length = 16,
+                                      .pattern = "^on-fault$",
+                                      .meaning = "\"on-fault\", or true or false",
+                                      .check = [](const std::string& word) -> std::string {
+                                        return word == kOnFault
+                                                   ? ""
+                                                   : "is neither true, false nor \"on-fault\"";
+                                      }});
+                          memory.lock = true;
+                          memory.lock_on_fault = true;
+                        }}});
+}
+
 void visit(Shape& shape, NodeChoice& value) {
   MemoryConfig& memory = value.memory;
   int which = memory.node_mode == Pinning::Mode::kList ? 1 : 0;
-  shape.any_of(which,
-               {{Alternative::Type::kText,
-                 [&](Shape& inner) {
-                   std::string text = memory.node_mode == Pinning::Mode::kAuto ? "auto" : "none";
-                   inner.text(text, mode_rule(false));
-                   memory.node_mode = text == "auto" ? Pinning::Mode::kAuto : Pinning::Mode::kNone;
-                 }},
-                {Alternative::Type::kInteger, [&](Shape& inner) {
-                   std::int64_t node = memory.node;
-                   inner.integer(node, {0, 1023});
-                   memory.node = static_cast<int>(node);
-                   memory.node_mode = Pinning::Mode::kList;
-                 }}});
+  shape.any_of(which, {{Alternative::Type::kText,
+                        [&](Shape& inner) {
+                          const bool is_auto = memory.node_mode == Pinning::Mode::kAuto;
+                          std::string text = !memory.nodes.empty() ? memory.nodes.to_string()
+                                             : is_auto             ? "auto"
+                                                                   : "none";
+                          inner.text(text, mode_rule(true));
+                          set_nodes(memory, text);
+                        }},
+                       {Alternative::Type::kInteger, [&](Shape& inner) {
+                          std::int64_t node = memory.node;
+                          inner.integer(node, {0, 1023});
+                          memory.node = static_cast<int>(node);
+                          memory.node_mode = Pinning::Mode::kList;
+                        }}});
 }
 
 }  // namespace
@@ -221,18 +265,55 @@ void describe(Fields& fields, CpuConfig& cpu) {
   });
 }
 
+namespace {
+
+void check_nodes(const MemoryConfig& memory, const Fields::Fault& fault) {
+  constexpr int kMostNodes = 1024;
+  const bool in_turn = memory.policy == MemoryPolicy::kInterleave;
+  const std::vector<int> nodes = memory.nodes.cpus();
+  if (!nodes.empty() && nodes.back() >= kMostNodes) {
+    fault("node", fmt::format("there is no NUMA node {}", nodes.back()), {});
+  }
+  if (!nodes.empty() && !in_turn) {
+    fault(
+        "node",
+        fmt::format("{} are several nodes, which only one policy takes", memory.nodes.to_string()),
+        R"("policy": "interleave")");
+  }
+  const bool has_node = !nodes.empty() || memory.node_mode != Pinning::Mode::kNone;
+  if (memory.policy != MemoryPolicy::kBind && !has_node) {
+    fault("policy", fmt::format("\"{}\" is of no use without a node", name_of(memory.policy)),
+          R"("node": "auto")");
+  }
+  if (memory.reserve && memory.hugepages == HugepageSize::kNone) {
+    fault("reserve", "is of no use without hugepages", R"("hugepages": "2MiB")");
+  }
+}
+
+}  // namespace
+
 void describe(Fields& fields, MemoryConfig& memory) {
   NodeChoice node{memory};
+  LockChoice lock{memory};
   const SizeRule ram{Bytes::mib(1), Bytes::gib(std::uint64_t{64} << 10), Bytes::mib(1)};
   fields.required("size", "Guest memory.", memory.size, ram);
   fields.optional("hugepages", "Size of the hugepages that hold it, or none.", memory.hugepages);
   fields.optional("backing", "Hugepages by a hugetlbfs mount, or by memfd.", memory.backing);
-  fields.not_built("reserve", false);
+  fields.optional(
+      "reserve",
+      "Add hugepages that are missing to the host's pools, and give them back at the end.",
+      memory.reserve);
   fields.optional("prealloc", "Get all memory before the guest starts.", memory.prealloc);
-  fields.optional("lock", "Lock all of QEMU's memory: nothing is swapped out.", memory.lock);
+  fields.member("lock",
+                "Lock all of QEMU's memory: nothing is swapped out; \"on-fault\" once it is used.",
+                Fields::Need::kOptional, true, [&](Shape& shape) { visit(shape, lock); });
   fields.optional("merge", "Allow KSM to merge equal pages.", memory.merge);
-  fields.member("node", "Host NUMA node of the memory: \"auto\", \"none\" or its number; strict.",
-                Fields::Need::kOptional, true, [&](Shape& shape) { visit(shape, node); });
+  fields.member(
+      "node", "Host NUMA node of the memory: \"auto\", \"none\", its number, or a list (\"0-1\").",
+      Fields::Need::kOptional, true, [&](Shape& shape) { visit(shape, node); });
+  fields.optional("policy",
+                  "Pages come from that node alone (bind), from it first, or from several in turn.",
+                  memory.policy);
   fields.optional("max", "What memory hotplug can reach.", memory.max, ram);
   fields.optional("slots", "DIMM slots for hotplug.", memory.slots, IntRule{1, 256});
   fields.optional("share", "Other processes may map it, as vhost-user needs.", memory.share);
@@ -255,6 +336,7 @@ void describe(Fields& fields, MemoryConfig& memory) {
             fmt::format("\"memory\": {{\"max\": \"{}\"}}, when the VM is started", to_string(all)));
       break;
     }
+    check_nodes(memory, fault);
     if (memory.slots && !memory.max) {
       fault("slots", "is of no use without a maximum",
             fmt::format("\"max\": \"{}\"", to_string(Bytes{memory.size.value * 2})));

@@ -19,6 +19,7 @@
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/shape.hpp"
 #include "hostcfg/base/thread_scheduler.hpp"
+#include "hostcfg/memory_region.hpp"
 #include "launcher/config/numa_config.hpp"
 
 namespace vmrig {
@@ -85,10 +86,14 @@ struct MemoryConfig {
   std::optional<HugepageSize> hugepages;  // none, or by the nfv profile
   MemoryBacking backing = MemoryBacking::kHugetlbfs;
   bool prealloc = false;
+  bool reserve = false;  // pages that are missing are added to the pools, and given back
   bool lock = false;
+  bool lock_on_fault = false;  // with lock: each page when it is first used
   bool merge = true;
   Pinning::Mode node_mode = Pinning::Mode::kNone;  // kList: `node` is given
   int node = -1;
+  CpuSet nodes;  // several of them, for interleave; node_mode is kNone then
+  MemoryPolicy policy = MemoryPolicy::kBind;
   std::optional<Bytes> max;
   std::optional<int> slots;
   bool share = false;  // other processes may map it (vhost-user)

@@ -10,7 +10,6 @@
 
 #include "devices/controllers.hpp"
 #include "hostcfg/base/error.hpp"
-#include "hostcfg/huge_memory.hpp"
 #include "hostcfg/path_facts.hpp"
 #include "hostcfg/read_facts.hpp"
 #include "launcher/host_work.hpp"
@@ -77,7 +76,11 @@ Planned plan_now(const AttachWish& wish, const VmFolder& folder, const Lease& ow
     if (const auto root = StateRoot::open_existing(folder.root_path())) {
       planned.lock = root->lock();
       for (Lease& lease : leases_of(root->list())) {
-        if (lease.vm != own.vm) leases.push_back(std::move(lease));
+        if (lease.vm != own.vm) {
+          leases.push_back(std::move(lease));
+        } else {
+          leases.front().pages = std::move(lease.pages);  // but for those that it has got
+        }
       }
     }
     facts = facts_for(wish.alone);
@@ -124,7 +127,7 @@ asio::awaitable<Json> Hotplug::attach(Json arguments) {
   try {
     co_await take_host_devices(plan);
     DeviceDescription device = plan.device;
-    if (plan.hugepages) fdset = co_await back_by_hugepages(device, *plan.hugepages, deadline);
+    if (plan.region) fdset = co_await back_by_hugepages(device, *plan.region, deadline);
     if (!device.controller.empty()) co_await plug_controller(device.controller, deadline);
     co_await hand_over_fds(plan, deadline);
     co_await plug(std::move(device), search, deadline);
@@ -184,7 +187,7 @@ asio::awaitable<AttachPlan> Hotplug::plan_and_claim(const AttachRequest& request
   }
   AttachPlanOptions options;
   options.near = parts_.state.placement.near;
-  options.memory_node = parts_.state.placement.node;
+  options.memory_nodes = parts_.state.placement.memory_nodes;
   options.nic_forms = parts_.state.nic_forms;
   // -netdev stream looks for its fd on a thread that knows no monitor, and so none of its names; it
   // says nothing, and never connects (qemu net/stream.c, seen with 7.2).
@@ -287,18 +290,17 @@ asio::awaitable<void> Hotplug::plug_controller(std::string id, qmp::Deadline dea
 }
 
 // QEMU is handed the memory as a file that it finds among its own fds.
-asio::awaitable<int> Hotplug::back_by_hugepages(DeviceDescription& device, HugeMemory memory,
+asio::awaitable<int> Hotplug::back_by_hugepages(DeviceDescription& device, MemoryRegion region,
                                                 qmp::Deadline deadline) {
   int fdset = -1;
-  Fd file;
-  std::function<void()> work = [&file, memory] {
-    file = make_huge_memory(memory.size, memory.page_size, memory.node);
-  };
-  co_await run_aside(std::move(work));
+  const std::vector<MemoryRegion> regions = {std::move(region)};
+  HostSide::TellPages tell_nobody;
+  const std::vector<MemoryFile> files =
+      co_await parts_.host.populate(regions, std::move(tell_nobody));
   try {
     qmp::ExecuteOptions options;
     options.deadline = deadline;
-    options.fds = {file.get()};
+    options.fds = {files.front().fd()};
     qmp::Json none = qmp::Json::object();
     const Json added =
         co_await parts_.monitor().execute("add-fd", std::move(none), std::move(options));

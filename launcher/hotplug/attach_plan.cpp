@@ -17,7 +17,9 @@
 #include "hostcfg/base/nearest.hpp"
 #include "launcher/config/load_config.hpp"
 #include "launcher/limits.hpp"
+#include "launcher/memory_plan.hpp"
 #include "launcher/network.hpp"
+#include "launcher/page_plan.hpp"
 #include "launcher/passthrough.hpp"
 #include "launcher/placement.hpp"
 #include "launcher/preflight.hpp"
@@ -99,44 +101,37 @@ DeviceDescription describe_passed_device(const VmConfig& config, const std::stri
   return describe_vfio(front_end, fds);
 }
 
-HugepageSize hugepages_of(const MemoryDeviceConfig& device, const VmConfig& config) {
-  return device.hugepages.value_or(config.memory.hugepages.value_or(HugepageSize::kNone));
-}
-
-void check_pages(const PlanInput& input, const HugeMemory& wanted,
-                 std::vector<Diagnostic>& findings) {
-  const std::uint64_t needed = wanted.size.value / wanted.page_size.value;
-  std::uint64_t free = 0;
-  for (const NumaNode& node : input.facts.nodes) {
-    if (wanted.node && node.id != *wanted.node) continue;
-    if (const HugepagePool* pool = find_pool(node, wanted.page_size)) free += pool->free;
-  }
-  if (free >= needed) return;
-  findings.push_back(finding(
-      Severity::kProblem, "memory.devices[0].hugepages",
-      fmt::format("{} has {} free {} pages, {} are needed",
-                  wanted.node ? fmt::format("node {}", *wanted.node) : "this host", free,
-                  to_string(wanted.page_size), needed),
-      fmt::format("echo N > /sys/devices/system/node/node{}/hugepages/hugepages-{}kB/nr_hugepages",
-                  wanted.node.value_or(0), wanted.page_size.value >> 10)));
-}
-
 void describe_memory(const PlanInput& input, const AttachPlanOptions& options, AttachPlan& plan,
                      std::vector<Diagnostic>& findings) {
-  const MemoryDeviceConfig& device = input.config.memory.devices.front();
+  const VmConfig& config = input.config;
+  const MemoryDeviceConfig& device = config.memory.devices.front();
+  MemoryPart part =
+      memory_part_of(device, "memory.devices[0]", config,
+                     config.memory.hugepages.value_or(HugepageSize::kNone), options.memory_nodes);
+  const bool has_nodes = input.facts.nodes.size() > 1;
   MemoryBackend backend;
-  backend.share = input.config.memory.share;
+  backend.share = config.memory.share;
   if (backend.share) backend.kind = MemoryBackend::Kind::kMemfd;
-  backend.page_size = page_size_of(hugepages_of(device, input.config));
-  backend.merge = input.config.memory.merge;
-  if (input.facts.nodes.size() > 1) backend.node = device.node ? device.node : options.memory_node;
-  const bool is_huge = backend.page_size.value > 0;
-  if (is_huge && device.kind == MemoryDeviceKind::kDimm) {
-    plan.hugepages = HugeMemory{device.size, backend.page_size, backend.node};
-    check_pages(input, *plan.hugepages, findings);
+  backend.page_size = part.page_size;
+  backend.merge = config.memory.merge;
+  backend.policy = part.policy;
+  if (has_nodes) backend.nodes = part.nodes;
+  if (part.is_huge() && !part.is_elastic) {
+    for (const PageNeed& need : page_needs({part})) {
+      check_pages(input, need, Reserving::kNo, findings);
+    }
+    plan.region = MemoryRegion{.name = part.id,
+                               .origin = "\"" + device.id + "\"",
+                               .size = part.size,
+                               .page_size = part.page_size,
+                               .policy = part.policy,
+                               .nodes = backend.nodes,
+                               .mount = {},
+                               .cpus = populating_cpus(input, ThreadPlacement(), part.nodes)};
     backend.kind = MemoryBackend::Kind::kHugetlbfs;
     backend.share = true;  // the pages are in the file, and have to be used from there
-  } else if (is_huge) {
+    if (part.policy == MemoryPolicy::kPreferred) backend.nodes = {};
+  } else if (part.is_huge()) {
     // Populated and given back piece by piece, as the guest asks.
     backend.kind = MemoryBackend::Kind::kMemfd;
   }

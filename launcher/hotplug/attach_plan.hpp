@@ -36,13 +36,6 @@ struct AttachWish {
 // DiagnosticsError with every fault; the device's keys stand under its kind ("disk.path").
 AttachWish read_wish(const VmConfig& vm, DeviceKind kind, const Json& device);
 
-// Memory of hugepages. QEMU would get the pages in its main loop, deaf for seconds to everyone.
-struct HugeMemory {
-  Bytes size;
-  Bytes page_size;
-  std::optional<int> node;  // host NUMA node that all pages come from
-};
-
 // An fd that QEMU is handed before the device is made, by getfd.
 struct NamedFd {
   std::string name;
@@ -54,19 +47,21 @@ struct AttachPlan {
   std::vector<PassedDevice> passed;
   std::vector<TakenAlong> along;
   std::vector<HostStep> host_steps;
-  std::string usb_place;                // of a USB device of the host's
-  std::optional<HugeMemory> hugepages;  // that vmrig gets itself, and QEMU maps
-  std::optional<NicHostEnd> host_end;   // of a NIC that is no VF
-  std::vector<NamedFd> fds;             // in the order of opening
-  std::vector<Helper> helpers;          // that such an fd is the connection to
-  bool link_down = false;               // of a NIC, from the start
+  std::string usb_place;  // of a USB device of the host's
+  // Hugepages that vmrig gets and QEMU maps: QEMU would get them in its main loop, deaf for
+  // seconds.
+  std::optional<MemoryRegion> region;
+  std::optional<NicHostEnd> host_end;  // of a NIC that is no VF
+  std::vector<NamedFd> fds;            // in the order of opening
+  std::vector<Helper> helpers;         // that such an fd is the connection to
+  bool link_down = false;              // of a NIC, from the start
 };
 
 struct AttachPlanOptions {
   NicForms nic_forms;              // of this QEMU
   std::vector<HostAction> shares;  // in what VMs share, that the VM has already
   std::optional<int> near;         // the host NUMA node of the VM
-  std::optional<int> memory_node;  // that its memory is bound to
+  CpuSet memory_nodes;             // that the policy of its memory is about
   std::string cgroup;              // folder of its own; empty: it has none
 };
 

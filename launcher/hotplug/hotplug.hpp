@@ -113,7 +113,7 @@ class Hotplug {
   boost::asio::awaitable<void> hand_over_fds(const AttachPlan& plan, qmp::Deadline deadline);
   boost::asio::awaitable<void> take_back_fds(const AttachPlan& plan);
   boost::asio::awaitable<void> plug_controller(std::string id, qmp::Deadline deadline);
-  boost::asio::awaitable<int> back_by_hugepages(DeviceDescription& device, HugeMemory memory,
+  boost::asio::awaitable<int> back_by_hugepages(DeviceDescription& device, MemoryRegion region,
                                                 qmp::Deadline deadline);
   boost::asio::awaitable<void> drop_fdset(int fdset);
   boost::asio::awaitable<void> plug(DeviceDescription device, PortSearch& search,

@@ -54,6 +54,7 @@ const std::vector<Case>& cases() {
       {"wide", "two-socket-512cpu"},
       {"router", "two-socket-512cpu"},
       {"limits", "isolated-1gib"},
+      {"memory", "two-socket-72cpu"},
   };
   return list;
 }

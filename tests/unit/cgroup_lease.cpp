@@ -10,6 +10,7 @@
 #include "hostcfg_support.hpp"
 #include "tests/unit/crash_plan.hpp"
 #include "tests/unit/fake_cgroups.hpp"
+#include "tests/unit/fake_memory.hpp"
 #include "tests/unit/fake_net.hpp"
 
 using namespace vmrig;
@@ -41,6 +42,8 @@ class CgroupHost final : public HostControl {
   void restore_driver(const PciAddress&, const DriverState&) override {}
   NetControl& net() override { return network; }
   CgroupControl& cgroups() override { return groups; }
+  MemoryControl& memory() override { return pools; }
+  testing::FakeMemory pools;
 };
 
 const ShareCgroup kShare{"/cg", {"cpu", "memory"}};

@@ -165,6 +165,19 @@ TEST_CASE("settings that conflict are named with the mend") {
             "3MiB is no multiple of the hugepage size 2MiB | \"size\": \"4MiB\""));
   CHECK(has(faults(R"({"name": "a", "memory": {"size": "3GiB", "max": "2GiB"}})"),
             "less than the size"));
+  CHECK(has(faults(R"({"name": "a", "memory": {"size": "1GiB", "node": "0-1"}})"),
+            "memory.node: 0-1 are several nodes, which only one policy takes | "
+            "\"policy\": \"interleave\""));
+  CHECK(has(faults(R"({"name": "a", "memory": {"size": "1GiB", "node": "x"}})"), "memory.node"));
+  CHECK(has(faults(R"({"name": "a", "memory": {"size": "1GiB", "node": "0,2000"}})"),
+            "there is no NUMA node 2000"));
+  CHECK(has(faults(R"({"name": "a", "memory": {"size": "1GiB", "policy": "preferred"}})"),
+            "memory.policy: \"preferred\" is of no use without a node"));
+  CHECK(
+      has(faults(R"({"name": "a", "memory": {"size": "1GiB", "lock": "later"}})"), "memory.lock"));
+  CHECK(has(
+      faults(R"({"name": "a", "memory": {"size": "1GiB", "hugepages": "none", "reserve": true}})"),
+      "memory.reserve: is of no use without hugepages"));
 }
 
 TEST_CASE("guest NUMA nodes hold every vCPU once and all of the memory") {

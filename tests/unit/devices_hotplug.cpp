@@ -62,7 +62,8 @@ const MemoryBackend kPlainBackend{.id = "replaced",
                                   .prealloc_threads = 2,
                                   .merge = false,
                                   .share = false,
-                                  .node = 1};
+                                  .policy = MemoryPolicy::kBind,
+                                  .nodes = {1}};
 
 }  // namespace
 

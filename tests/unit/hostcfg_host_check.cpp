@@ -389,9 +389,19 @@ TEST_CASE("each row on memory says what is missing and what mends it") {
          for (NumaNode& node : host.facts.nodes) node.hugepages.clear();
        },
        "hugepages", Severity::kProblem, "no pool", "hugepagesz="},
-      {"no mount", [](Host& host) { host.facts.hugetlbfs.clear(); }, "hugetlbfs",
-       Severity::kWarning, "not mounted", "mount -t hugetlbfs -o pagesize=1G"},
-      {"no mount of these", [&](Host& host) { wants(host, Bytes::mib(2), Bytes::gib(1)); },
+      {"no mount, and no right to",
+       [](Host& host) {
+         host.facts.hugetlbfs.clear();
+         host.facts.can_sys_admin = false;
+       },
+       "hugetlbfs", Severity::kWarning, "not mounted", "mount -t hugetlbfs -o pagesize=1G"},
+      {"no mount", [](Host& host) { host.facts.hugetlbfs.clear(); }, "hugetlbfs", Severity::kOk,
+       "not mounted; vmrig mounts its own", ""},
+      {"no mount of these, and no right to",
+       [&](Host& host) {
+         wants(host, Bytes::mib(2), Bytes::gib(1));
+         host.facts.can_sys_admin = false;
+       },
        "hugetlbfs", Severity::kProblem, "none with 2MiB pages", "pagesize=2M"},
       {"no mount, but memfd",
        [&](Host& host) {

@@ -14,6 +14,7 @@
 #include "hostcfg_support.hpp"
 #include "tests/unit/crash_plan.hpp"
 #include "tests/unit/fake_cgroups.hpp"
+#include "tests/unit/fake_memory.hpp"
 #include "tests/unit/fake_net.hpp"
 
 using namespace vmrig;
@@ -111,6 +112,8 @@ class FakeHost final : public HostControl {
   NetControl& net() override { return network; }
   CgroupControl& cgroups() override { return groups; }
   testing::FakeCgroups groups;
+  MemoryControl& memory() override { return pools; }
+  testing::FakeMemory pools;
   testing::FakeNet network;
 
   static PciAddress address(int index) {

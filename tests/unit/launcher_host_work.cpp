@@ -18,6 +18,7 @@
 #include "launcher/vf_shares.hpp"
 #include "tests/support/temp_folder.hpp"
 #include "tests/unit/fake_cgroups.hpp"
+#include "tests/unit/fake_memory.hpp"
 #include "tests/unit/fake_net.hpp"
 
 using namespace vmrig;
@@ -58,6 +59,8 @@ class FakeHost final : public HostControl {
   NetControl& net() override { return network; }
   CgroupControl& cgroups() override { return groups; }
   testing::FakeCgroups groups;
+  MemoryControl& memory() override { return pools; }
+  testing::FakeMemory pools;
   FakeNet network;
   void unbind_driver(const PciAddress& device) override { drivers.at(device).driver.clear(); }
   void restore_driver(const PciAddress& device, const DriverState& old) override {

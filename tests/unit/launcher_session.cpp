@@ -63,7 +63,8 @@ LaunchRequest request_for(StateRoot& root, Plan plan, RunMode mode) {
   return {.plan = std::move(plan),
           .folder = std::move(folder),
           .state = std::move(state),
-          .topology = std::nullopt};
+          .topology = std::nullopt,
+          .memory = {}};
 }
 
 bool has_children() {

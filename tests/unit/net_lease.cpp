@@ -9,6 +9,7 @@
 #include "hostcfg_support.hpp"
 #include "tests/unit/crash_plan.hpp"
 #include "tests/unit/fake_cgroups.hpp"
+#include "tests/unit/fake_memory.hpp"
 #include "tests/unit/fake_net.hpp"
 
 using namespace vmrig;
@@ -40,6 +41,8 @@ class NetHost final : public HostControl {
   NetControl& net() override { return network; }
   CgroupControl& cgroups() override { return groups; }
   testing::FakeCgroups groups;
+  MemoryControl& memory() override { return pools; }
+  testing::FakeMemory pools;
 };
 
 const CreateBridge kBridge{.name = "br0", .address = "10.0.0.1/24", .vlan_filtering = true};
