@@ -139,7 +139,7 @@ build_preset() { cmake --preset "$1" && cmake --build --preset "$1"; }
 # from start to stop, VMs that share VFs, deaths at a sample of the steps, settings of VFs, networks. Twice,
 # because an emulated machine can stall on a loaded host; what a case finds wrong is found twice.
 lab_sample() {
-  local cases=(01 02 10 11 16 18 19 20 21 22 23 24 25 27 28 30)
+  local cases=(01 02 10 11 16 18 19 20 21 22 23 24 25 26 27 28 30)
   tests/lab/run.sh --kernel 6.1 "${cases[@]}" && return
   echo "once more, in case the machine itself stalled:"
   tests/lab/run.sh --kernel 6.1 "${cases[@]}"
@@ -243,6 +243,7 @@ stage bench-smoke 5 tests/bench/launch.py --smoke
 stage bench-qmp-smoke 5 tests/bench/qmp.py --smoke
 stage bench-hotplug-smoke 5 tests/bench/hotplug.py --smoke
 stage bench-network-smoke 5 tests/bench/network.py --smoke
+stage bench-prealloc-smoke 5 tests/bench/prealloc.py --smoke
 stage install 10 tests/install.sh
 stage readme 5 tests/readme.sh
 if [ $full = yes ]; then
