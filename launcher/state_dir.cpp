@@ -71,6 +71,7 @@ bool owes_the_host(const VmFolder& folder) {
 Error busy(const VmEntry& entry) {
   const std::string& name = entry.name;
   std::string cause = "a VM of that name is being started";
+  const bool is_orphan = entry.condition == VmCondition::kOrphaned;
   if (entry.qemu_alive) {
     cause = fmt::format("it is {}, QEMU's pid {}", condition_name(entry.condition),
                         entry.state->qemu.pid);
@@ -78,11 +79,12 @@ Error busy(const VmEntry& entry) {
     cause = fmt::format("it is {}, pid {}", condition_name(entry.condition),
                         entry.state->supervisor.pid);
   }
-  return Error({.status = ExitStatus::kBusy,
-                .operation = "start VM",
-                .object = name,
-                .cause = std::move(cause),
-                .mend = "vmrig stop " + name});
+  return Error(
+      {.status = ExitStatus::kBusy,
+       .operation = "start VM",
+       .object = name,
+       .cause = std::move(cause),
+       .mend = is_orphan ? "vmrig recover (gives it a supervisor again)" : "vmrig stop " + name});
 }
 
 }  // namespace
@@ -285,6 +287,21 @@ VmFolder StateRoot::claim(const Lock&, VmState& state) {
     folder->write_state(state);
     return std::move(*folder);
   }
+}
+
+std::optional<VmFolder> StateRoot::adopt(const Lock&, const std::string& name, VmState& state) {
+  std::optional<VmFolder> folder = open_folder(name);
+  if (!folder) return std::nullopt;
+  Fd lock = try_lock(folder->folder_.get(), folder->path_of(kVmLockName));
+  if (!lock || !is_same_file(folder->folder_.get(), folder->path())) return std::nullopt;
+  state = folder->read_state();
+  if (state.boot_id != read_boot_id() || !is_alive(state.qemu)) return std::nullopt;
+  if (const std::optional<ProcessIdentity> self = identify_process(::getpid())) {
+    state.supervisor = *self;
+  }
+  folder->lock_ = std::move(lock);
+  folder->write_state(state);
+  return folder;
 }
 
 std::vector<std::string> StateRoot::clean(const Lock&) {

@@ -125,6 +125,11 @@ class StateRoot {
   // vmrig::Error: kBusy naming the pid and the mend when that VM lives.
   VmFolder claim(const Lock& lock, VmState& state);
 
+  // Takes the folder of a VM that is kOrphaned, with this process as its supervisor, and writes its
+  // state; `state` is what it says. nullopt when the VM is not orphaned (any more). Throws
+  // vmrig::Error when its state can't be read.
+  std::optional<VmFolder> adopt(const Lock& lock, const std::string& name, VmState& state);
+
   // Removes the folders of VMs that are kStale; returns their names. One whose journal has
   // something to undo on the host stays: see recover_dead_vms.
   std::vector<std::string> clean(const Lock& lock);

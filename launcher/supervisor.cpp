@@ -74,22 +74,15 @@ class Disposition {
 class Supervisor {
  public:
   Supervisor(LaunchRequest request, SuperviseOptions options)
-      : request_(std::move(request)),
-        options_(std::move(options)),
-        log_(request_->folder.open_log(kVmrigLogName)),
-        signals_(context_, SIGTERM, SIGINT),
-        state_(std::move(request_->state)),
-        host_(
-            context_.get_executor(),
-            [this](const std::string& line) { log_.write("host: " + line); },
-            [this] {
-              if (::getpid() == 1) reap_orphans(qemu_pid_);
-            }) {
-    if (options_.mode == RunMode::kForeground) signals_.add(SIGHUP);
-    if (::getpid() == 1) signals_.add(SIGCHLD);
-    stop_defaults_.powerdown_timeout =
-        std::chrono::seconds(request_->plan.config.power.stop_timeout_s);
-    await_signal();
+      : Supervisor(request.folder.open_log(kVmrigLogName), std::move(request.state),
+                   std::move(options)) {
+    request_.emplace(std::move(request));
+  }
+  Supervisor(Adoption adoption, SuperviseOptions options)
+      : Supervisor(adoption.folder.open_log(kVmrigLogName), std::move(adoption.state),
+                   std::move(options)) {
+    folder_.emplace(std::move(adoption.folder));
+    is_adopted_ = true;
   }
 
   VmOutcome run() {
@@ -105,7 +98,30 @@ class Supervisor {
   }
 
  private:
+  Supervisor(Fd log, VmState state, SuperviseOptions options)
+      : options_(std::move(options)),
+        log_(std::move(log)),
+        signals_(context_, SIGTERM, SIGINT),
+        state_(std::move(state)),
+        host_(
+            context_.get_executor(),
+            [this](const std::string& line) { log_.write("host: " + line); },
+            [this] {
+              if (::getpid() == 1) reap_orphans(qemu_pid_);
+            }) {
+    if (options_.mode == RunMode::kForeground) signals_.add(SIGHUP);
+    if (::getpid() == 1) signals_.add(SIGCHLD);
+    stop_defaults_.powerdown_timeout = std::chrono::seconds(state_.stop_timeout_s);
+    await_signal();
+  }
+
   asio::awaitable<void> live(std::optional<VmOutcome>& outcome) {
+    if (is_adopted_) {
+      co_await adopt();
+      (void)co_await session_.exit->wait(qmp::kNoDeadline);
+      outcome = co_await finish();
+      co_return;
+    }
     std::optional<Error> fault;
     try {
       co_await start();
@@ -185,21 +201,7 @@ class Supervisor {
     }
     qemu_pidfd_ = session_.child.pidfd.get();
     request_->memory.clear();  // QEMU has mapped it
-    watch_monitor();
-
-    qmp::ServerOptions server_options;
-    server_options.log = [this](const std::string& message) { log_.write("qmp: " + message); };
-    server_options.watched_commands = {"device_add"};
-    server_options.on_watched = [this](const std::string&) { hotplug_.on_foreign_change(); };
-    server_.emplace(context_.get_executor(), qmp_socket->release(), *session_.monitor,
-                    std::move(server_options));
-    add_commands();
-    if (session_.console) {
-      ConsoleOptions console_options;
-      console_options.log = [this](const std::string& message) { log_.write(message); };
-      console_.emplace(context_.get_executor(), std::move(session_.console),
-                       std::move(*console_socket), std::move(console_options));
-    }
+    serve(std::move(*qmp_socket), std::move(console_socket));
     state_.threads = session_.threads;
     if (state_.state == RunState::kStarting) {
       state_.state = options_.first == LaunchOptions::First::kStayPaused ? RunState::kPaused
@@ -224,6 +226,44 @@ class Supervisor {
       throw;
     }
     end();
+  }
+
+  // Clients are answered from here on.
+  void serve(Fd qmp_socket, std::optional<Fd> console_socket) {
+    watch_monitor();
+    qmp::ServerOptions server_options;
+    server_options.log = [this](const std::string& message) { log_.write("qmp: " + message); };
+    server_options.watched_commands = {"device_add"};
+    server_options.on_watched = [this](const std::string&) { hotplug_.on_foreign_change(); };
+    server_.emplace(context_.get_executor(), qmp_socket.release(), *session_.monitor,
+                    std::move(server_options));
+    add_commands();
+    if (!session_.console) return;
+    ConsoleOptions console_options;
+    console_options.log = [this](const std::string& message) { log_.write(message); };
+    console_.emplace(context_.get_executor(), std::move(session_.console),
+                     std::move(*console_socket), std::move(console_options));
+  }
+
+  // A QEMU that somebody else has started goes on; its sockets serve again.
+  asio::awaitable<void> adopt() {
+    qemu_pid_ = state_.qemu.pid;
+    std::function<void(const qmp::Event&)> on_each = [this](const qmp::Event& event) {
+      on_event(event);
+    };
+    session_ = co_await take_over(context_, folder(), state_, std::move(on_each),
+                                  qmp::deadline_in(kReconnectTimeout));
+    qemu_pidfd_ = session_.child.pidfd.get();
+    std::optional<Fd> console_socket;
+    if (session_.console) console_socket = folder().listen(kConsoleSocketName, kServerBacklog);
+    serve(folder().listen(kQmpSocketName, kServerBacklog), std::move(console_socket));
+    save();
+    log_.write(fmt::format("took over QEMU {} ({}), pid {}", state_.qemu_version, state_.accel,
+                           state_.qemu.pid));
+    hotplug_.catch_up();
+    if (options_.on_running) options_.on_running(state_);
+    options_.on_running = nullptr;
+    release_launch_memory();
   }
 
   asio::awaitable<std::optional<Error>> tell_of_start() {
@@ -268,8 +308,7 @@ class Supervisor {
       auto token = asio::redirect_error(asio::use_awaitable, ignored);
       co_await timer.async_wait(token);
     }
-    const ExitReport report = reap(session_.child.pidfd.get())
-                                  .value_or(ExitReport{.status = 0, .signal_number = SIGKILL});
+    const ExitReport report = exit_report();
     if (::getpid() == 1) reap_orphans(-1);
     VmOutcome outcome = judge_end({.report = report,
                                    .shutdown_reason = shutdown_data_.value("reason", std::string()),
@@ -306,6 +345,15 @@ class Supervisor {
     co_return outcome;
   }
 
+  // Only its parent is told how a process ended; of a QEMU that was taken over, its last event
+  // tells that it ended in order.
+  ExitReport exit_report() const {
+    const ExitReport unknown{.status = 0, .signal_number = SIGKILL};
+    const ExitReport in_order{.status = 0, .signal_number = 0};
+    return reap(session_.child.pidfd.get())
+        .value_or(is_adopted_ && has_shut_down_ ? in_order : unknown);
+  }
+
   void set_run_state(RunState state, std::string reason) {
     // A guest that is being stopped and continued for it is still one that is being stopped.
     if (state_.state == RunState::kStopping || state_.state == state) return;
@@ -323,6 +371,7 @@ class Supervisor {
       await_stray_threads(0);
     } else if (event.name == "SHUTDOWN") {
       shutdown_data_ = event.data;
+      has_shut_down_ = true;
     } else if (event.name == "GUEST_PANICKED") {
       has_panicked_ = true;
     } else if (event.name != "RESET" && event.name != "WATCHDOG" && event.name != "POWERDOWN") {
@@ -551,9 +600,20 @@ class Supervisor {
   int stop_requests_ = 0;  // by anyone
   int stop_signals_ = 0;
   bool is_over_ = false;
+  bool is_adopted_ = false;
+  bool has_shut_down_ = false;
   bool has_panicked_ = false;
   bool has_reconnected_ = false;
 };
+
+template <class Origin>
+VmOutcome run_supervisor(Origin origin, SuperviseOptions options) {
+  const Disposition broken_pipes(SIGPIPE, SIG_IGN);
+  std::optional<Disposition> hang_up;
+  if (options.mode == RunMode::kDetached) hang_up.emplace(SIGHUP, SIG_IGN);
+  Supervisor supervisor(std::move(origin), std::move(options));
+  return supervisor.run();
+}
 
 }  // namespace
 
@@ -567,11 +627,11 @@ VmOutcome supervise(LaunchRequest request, SuperviseOptions options) {
     request.folder.remove();
     throw failure;
   }
-  const Disposition broken_pipes(SIGPIPE, SIG_IGN);
-  std::optional<Disposition> hang_up;
-  if (options.mode == RunMode::kDetached) hang_up.emplace(SIGHUP, SIG_IGN);
-  Supervisor supervisor(std::move(request), std::move(options));
-  return supervisor.run();
+  return run_supervisor(std::move(request), std::move(options));
+}
+
+VmOutcome supervise(Adoption adoption, SuperviseOptions options) {
+  return run_supervisor(std::move(adoption), std::move(options));
 }
 
 }  // namespace vmrig

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "hostcfg/base/error.hpp"
+#include "launcher/adoption.hpp"
 #include "launcher/host_side.hpp"
 #include "launcher/initial_state.hpp"
 #include "launcher/session.hpp"
@@ -35,5 +36,10 @@ struct SuperviseOptions {
 // ended then); nothing is left over. Facts, capabilities and the like of the caller's stay in
 // memory for the VM's life unless they are freed before.
 VmOutcome supervise(LaunchRequest request, SuperviseOptions options);
+
+// The same for a VM whose supervisor was killed and whose QEMU lives: serves its sockets again, and
+// returns when it has ended. Its claims last throughout. Throws vmrig::Error when QEMU does not
+// answer; the VM goes on without a supervisor then.
+VmOutcome supervise(Adoption adoption, SuperviseOptions options);
 
 }  // namespace vmrig

@@ -124,7 +124,7 @@ Fd connect_console(const Context& context, const std::string& name) {
          .operation = "open the console of VM",
          .object = name,
          .cause = orphan ? "its supervisor, which serves the console, is dead" : "it has ended",
-         .mend = fmt::format(fmt::runtime(orphan ? "vmrig stop {}" : "vmrig logs {}"), name)});
+         .mend = fmt::format(fmt::runtime(orphan ? "vmrig recover" : "vmrig logs {}"), name)});
   }
   try {
     return root.folder(name).connect(kConsoleSocketName, qmp::deadline_in(kTalkTimeout));

@@ -1,6 +1,9 @@
-// vmrig recover: undo what dead VMs left on the host, and remove what they left behind.
+// vmrig recover: undo what dead VMs left on the host, remove what they left behind, and give VMs
+// whose supervisor was killed a new one.
 #include <fmt/format.h>
+#include <signal.h>
 
+#include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -9,8 +12,11 @@
 #include "launcher/cli/output.hpp"
 #include "launcher/commands/commands.hpp"
 #include "launcher/commands/environment.hpp"
+#include "launcher/daemonize.hpp"
 #include "launcher/host_work.hpp"
+#include "launcher/process.hpp"
 #include "launcher/state_dir.hpp"
+#include "launcher/supervisor.hpp"
 
 namespace vmrig {
 namespace {
@@ -29,6 +35,60 @@ std::string_view result_name(UndoLine::Result result) {
       return "failed";
   }
   return "";
+}
+
+constexpr std::chrono::seconds kKillTimeout{10};
+
+// A VM whose guest has never run: there is nothing to go on with.
+void end_unborn(const VmEntry& entry) {
+  const Fd qemu = open_pidfd(entry.state->qemu);
+  if (!qemu || !send_signal(qemu.get(), SIGKILL)) return;
+  (void)wait_for_exit(qemu.get(), qmp::deadline_in(kKillTimeout));
+}
+
+int supervise_orphan(const std::string& name, const Context& context, ReadyPipe& pipe) {
+  std::optional<Adoption> adoption;
+  {
+    StateRoot root = StateRoot::open(state_folder(context));
+    const StateRoot::Lock lock = root.lock();
+    VmState state;
+    if (std::optional<VmFolder> folder = root.adopt(lock, name, state)) {
+      adoption.emplace(Adoption{.folder = std::move(*folder), .state = std::move(state)});
+    }
+  }
+  if (!adoption) {  // somebody was faster, or it has ended
+    pipe.ready(Json(nullptr));
+    return static_cast<int>(ExitStatus::kDone);
+  }
+  SuperviseOptions options;
+  options.mode = RunMode::kDetached;
+  options.on_running = [&pipe](const VmState& state) {
+    pipe.ready(Json{{"name", state.name},
+                    {"supervisor", state.supervisor.pid},
+                    {"pid", state.qemu.pid},
+                    {"state", run_state_name(state.state)}});
+  };
+  return static_cast<int>(supervise(std::move(*adoption), std::move(options)).status());
+}
+
+struct Adopted {
+  std::vector<Json> vms;
+  std::vector<std::string> problems;
+};
+
+// Each gets a process of its own. To be called without the state folder's lock.
+Adopted adopt_orphans(const std::vector<std::string>& names, const Context& context) {
+  Adopted adopted;
+  for (const std::string& name : names) {
+    try {
+      Json vm =
+          run_detached([&](ReadyPipe& pipe) { return supervise_orphan(name, context, pipe); });
+      if (!vm.is_null()) adopted.vms.push_back(std::move(vm));
+    } catch (const Error& error) {
+      adopted.problems.push_back(error.what());
+    }
+  }
+  return adopted;
 }
 
 Json recovered_json(const std::vector<RecoveredVm>& all) {
@@ -67,16 +127,36 @@ std::string recovered_text(const std::vector<RecoveredVm>& all) {
 
 ExitStatus recover(bool json, const Context& context) {
   std::vector<RecoveredVm> all;
+  std::vector<std::string> orphans;
   if (auto root = StateRoot::open_existing(state_folder(context))) {
     const StateRoot::Lock lock = root->lock();
+    for (const VmEntry& entry : root->list()) {
+      if (entry.condition != VmCondition::kOrphaned || !entry.state) continue;
+      if (entry.state->state == RunState::kStarting) {
+        end_unborn(entry);
+      } else {
+        orphans.push_back(entry.name);
+      }
+    }
     LinuxHost host;
     all = recover_dead_vms(*root, lock, host);
   }
+  const Adopted adopted = adopt_orphans(orphans, context);
   if (json) {
-    write_json(recovered_json(all));
+    Json out = recovered_json(all);
+    out["adopted"] = adopted.vms;
+    out["problems"] = adopted.problems;
+    write_json(out);
   } else {
     write_out(recovered_text(all));
+    for (const Json& vm : adopted.vms) {
+      write_out(fmt::format("{} has a supervisor again (pid {}); it is {}, QEMU's pid {}\n",
+                            quote(vm.at("name").get<std::string>()), vm.at("supervisor").get<int>(),
+                            vm.at("state").get<std::string>(), vm.at("pid").get<int>()));
+    }
   }
+  for (const std::string& problem : adopted.problems) note(problem);
+  if (!adopted.problems.empty()) return ExitStatus::kFailed;
   for (const RecoveredVm& vm : all) {
     if (!is_whole(vm)) return ExitStatus::kFailed;
   }

@@ -80,6 +80,10 @@ class Hotplug {
   // A client's own QMP command has changed the devices: the state follows.
   void on_foreign_change();
 
+  // After a time in which no supervisor heard QEMU: pending removals that have happened are
+  // finished, and the state follows what is there.
+  void catch_up();
+
  private:
   // A removal that somebody waits for.
   struct Unplug {
@@ -166,6 +170,7 @@ class Hotplug {
   boost::asio::awaitable<void> set_link(std::string id, SetRequest::Link link,
                                         qmp::Deadline deadline);
   boost::asio::awaitable<void> refresh_devices();
+  boost::asio::awaitable<void> finish_pending();
 
   void in_background(boost::asio::awaitable<void> task);
 

@@ -207,7 +207,7 @@ TEST_CASE("a VM outlives its detached supervisor, and stop and start still work"
   CHECK(guard.vmrig({"status", "orphan"}).status == 0);
   const CommandResult console = guard.vmrig({"console", "orphan"});
   CHECK(console.status == 1);
-  CHECK(contains(console.err, "mend: vmrig stop orphan"));
+  CHECK(contains(console.err, "mend: vmrig recover"));
   const CommandResult stopped = guard.vmrig({"stop", "orphan", "--timeout", "0.2"});
   CHECK_MESSAGE(stopped.status == 0, stopped.err);
   CHECK(guard.nothing_left());

@@ -33,10 +33,11 @@ std::string quoted(const std::string& command) {
 
 }  // namespace
 
-GuestConsole::GuestConsole(const std::string& socket, Milliseconds boot_time)
+GuestConsole::GuestConsole(const std::string& socket, Milliseconds boot_time, Shell shell)
     : session_(fmt::format("{:08x}", std::random_device()())) {
   const Clock::time_point deadline = Clock::now() + boot_time;
   socket_ = Fd(qmp::connect_unix(socket, deadline).release());
+  if (shell == Shell::kIsSilent) send("\n", deadline);
   read_until("guest# ", deadline);
 }
 

@@ -21,8 +21,13 @@ class GuestConsole {
  public:
   using Milliseconds = std::chrono::milliseconds;
 
+  // kPrompts: its prompt has been or will be printed. kIsSilent: nothing that it has printed before
+  // is known any more, and it is asked for a new prompt.
+  enum class Shell { kPrompts, kIsSilent };
+
   // Connects, and waits until the guest's shell is there.
-  explicit GuestConsole(const std::string& socket, Milliseconds boot_time = kGuestBootTime);
+  explicit GuestConsole(const std::string& socket, Milliseconds boot_time = kGuestBootTime,
+                        Shell shell = Shell::kPrompts);
 
   // Runs a shell command (at most 3 kB); its standard input is empty.
   GuestAnswer ask(const std::string& command, Milliseconds within = std::chrono::seconds(30));
