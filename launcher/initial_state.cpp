@@ -42,6 +42,7 @@ VmState initial_state(const Plan& plan, RunMode mode) {
   state.claim = plan.claim;
   state.placement = {.vcpus = plan.placement.vcpus,
                      .emulator = plan.placement.emulator,
+                     .vhost = plan.placement.vhost,
                      .near = plan.placement.near,
                      .node = plan.placement.node,
                      .memory_nodes = plan.memory_nodes,

@@ -42,6 +42,7 @@ class Placer {
     explain_cpus();
     place_emulator();
     place_iothreads();
+    place_vhost();
     return std::move(result_);
   }
 
@@ -318,10 +319,10 @@ class Placer {
   }
 
   // QEMU's main thread stands on the first CPU of the emulator's, as the kernel does not balance
-  // isolated ones: the iothreads begin with the next.
+  // isolated ones: the iothreads begin with the next, and vhost workers go on after them.
   void place_iothreads() {
     const std::vector<int> emulator = result_.emulator.cpus();
-    std::size_t next = 1;
+    std::size_t& next = next_emulator_;
     CpuSet last;
     for (std::size_t i = 0; i < config_.iothreads.size(); ++i) {
       const IothreadConfig& iothread = config_.iothreads[i];
@@ -345,6 +346,18 @@ class Placer {
     }
   }
 
+  void place_vhost() {
+    if (result_.emulator.empty()) return;
+    if (!facts_.isolated.includes(result_.emulator)) {
+      result_.vhost = {result_.emulator};
+      return;
+    }
+    const std::vector<int> emulator = result_.emulator.cpus();
+    for (std::size_t i = 0; i < emulator.size(); ++i) {
+      result_.vhost.push_back(CpuSet{emulator[next_emulator_++ % emulator.size()]});
+    }
+  }
+
   const VmConfig& config_;
   const HostFacts& facts_;
   std::vector<Diagnostic>& findings_;
@@ -353,6 +366,7 @@ class Placer {
   FreeCpus unheld_;
   NodeChoice nodes_;
   CpuSet vcpu_cpus_;
+  std::size_t next_emulator_ = 1;  // of its CPUs, for a thread that gets one of its own
   std::optional<int> node_;
   std::vector<std::string> passed_nodes_;
   ThreadPlacement result_;

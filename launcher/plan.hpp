@@ -56,11 +56,14 @@ struct ThreadPlacement {
   std::vector<CpuSet> vcpus;  // by vCPU index, to max_vcpus; an empty set is not pinned
   CpuSet emulator;            // empty: not pinned
   std::map<std::string, CpuSet> iothreads;  // by id; those that are pinned
-  std::optional<int> node;                  // NUMA node of the memory, when it is bound
-  std::optional<int> near;                  // NUMA node of the CPUs or the memory; devices by it
-  std::vector<GuestCell> cells;             // empty: the guest has one node, and is not told
-  std::vector<std::string> reasons;         // why this node, these CPUs
-  std::vector<std::string> passed_over;     // what was not taken, and why
+  // Where vhost workers belong, in turn: the emulator's CPUs, one by one where the kernel does not
+  // balance them. Empty: anywhere.
+  std::vector<CpuSet> vhost;
+  std::optional<int> node;               // NUMA node of the memory, when it is bound
+  std::optional<int> near;               // NUMA node of the CPUs or the memory; devices by it
+  std::vector<GuestCell> cells;          // empty: the guest has one node, and is not told
+  std::vector<std::string> reasons;      // why this node, these CPUs
+  std::vector<std::string> passed_over;  // what was not taken, and why
 };
 
 struct Plan {

@@ -124,7 +124,7 @@ std::vector<VmThread> threads_of(const Plan& plan, pid_t emulator, const Json& v
   const bool has_vhost = std::any_of(plan.host_ends.begin(), plan.host_ends.end(),
                                      [](const NicHostEnd& end) { return end.vhost; });
   if (!has_vhost) return threads;
-  for (VmThread& worker : vhost_threads(emulator, placement.emulator)) {
+  for (VmThread& worker : vhost_threads(emulator, placement.vhost)) {
     threads.push_back(std::move(worker));
   }
   return threads;

@@ -337,6 +337,8 @@ Json finding_json(const Diagnostic& finding) {
 Json placement_json(const ThreadPlacement& placement) {
   Json vcpus = Json::array();
   for (const CpuSet& cpus : placement.vcpus) vcpus.push_back(cpus.to_string());
+  Json vhost = Json::array();
+  for (const CpuSet& cpus : placement.vhost) vhost.push_back(cpus.to_string());
   Json iothreads = Json::object();
   for (const auto& [id, cpus] : placement.iothreads) iothreads[id] = cpus.to_string();
   Json cells = Json::array();
@@ -344,6 +346,7 @@ Json placement_json(const ThreadPlacement& placement) {
   return {{"vcpus", std::move(vcpus)},
           {"emulator", placement.emulator.to_string()},
           {"iothreads", std::move(iothreads)},
+          {"vhost", std::move(vhost)},
           {"node", placement.node ? Json(*placement.node) : Json(nullptr)},
           {"cells", std::move(cells)},
           {"reasons", placement.reasons},

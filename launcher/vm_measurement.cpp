@@ -36,7 +36,7 @@ Uses read_own(const FolderReader& root, const VmState& state) {
   for (const pid_t tid : threads_of(root, state.qemu.pid)) {
     if (auto use = read_thread_use(root, state.qemu.pid, tid)) uses[tid] = std::move(*use);
   }
-  for (const VmThread& worker : vhost_threads(state.qemu.pid, CpuSet())) {
+  for (const VmThread& worker : vhost_threads(state.qemu.pid, {})) {
     if (uses.contains(worker.tid)) continue;
     if (auto use = read_thread_use(root, worker.tid, worker.tid)) {
       uses[worker.tid] = std::move(*use);

@@ -85,8 +85,11 @@ Json to_json(const PlacementRecord& placement) {
   for (const GuestCell& cell : placement.cells) cells.push_back(to_json(cell));
   Json vcpus = Json::array();
   for (const CpuSet& cpus : placement.vcpus) vcpus.push_back(cpus.to_string());
+  Json vhost = Json::array();
+  for (const CpuSet& cpus : placement.vhost) vhost.push_back(cpus.to_string());
   return {{"vcpus", std::move(vcpus)},
           {"emulator", placement.emulator.to_string()},
+          {"vhost", std::move(vhost)},
           {"near", placement.near ? Json(*placement.near) : Json(nullptr)},
           {"node", placement.node ? Json(*placement.node) : Json(nullptr)},
           {"memory_nodes", placement.memory_nodes.to_string()},
@@ -99,6 +102,14 @@ PlacementRecord placement_from_json(const Json& json) {
     placement.vcpus.push_back(CpuSet::parse(cpus.get<std::string>()));
   }
   placement.emulator = CpuSet::parse(json.at("emulator").get<std::string>());
+  // A VM of a version before this has its workers where the emulator is.
+  if (json.contains("vhost")) {
+    for (const Json& cpus : json.at("vhost")) {
+      placement.vhost.push_back(CpuSet::parse(cpus.get<std::string>()));
+    }
+  } else if (!placement.emulator.empty()) {
+    placement.vhost = {placement.emulator};
+  }
   if (!json.at("near").is_null()) placement.near = json.at("near").get<int>();
   if (!json.at("node").is_null()) placement.node = json.at("node").get<int>();
   // A VM of a version before guest nodes has none.

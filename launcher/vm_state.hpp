@@ -68,6 +68,7 @@ struct NicRecord {
 struct PlacementRecord {
   std::vector<CpuSet> vcpus;     // by index, to max_vcpus; an empty set is not pinned
   CpuSet emulator;               // empty: not pinned
+  std::vector<CpuSet> vhost;     // workers' places, in turn; empty: not pinned
   std::optional<int> near;       // NUMA node of the CPUs or the memory
   std::optional<int> node;       // NUMA node that the memory is bound to
   CpuSet memory_nodes;           // NUMA nodes that its policy is about; empty: any

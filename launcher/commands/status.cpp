@@ -38,7 +38,7 @@ std::vector<LiveThread> read_threads(const VmEntry& entry) {
   if (entry.qemu_alive) {
     const pid_t qemu = entry.state->qemu.pid;
     tasks = FolderReader::open(fmt::format("/proc/{}/task", qemu));
-    workers = vhost_threads(qemu, CpuSet());
+    workers = vhost_threads(qemu, {});
   }
   const auto is_its_own = [&](const VmThread& thread) {
     if (tasks && tasks->exists(fmt::format("{}", thread.tid).c_str())) return true;

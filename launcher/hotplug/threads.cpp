@@ -151,7 +151,7 @@ asio::awaitable<void> Hotplug::update_threads(qmp::Deadline deadline) {
 // A NIC has come or gone. A worker that can't be pinned runs on, where it is.
 void Hotplug::update_vhost_threads() {
   VmState& state = parts_.state;
-  std::vector<VmThread> now = vhost_threads(state.qemu.pid, state.placement.emulator);
+  std::vector<VmThread> now = vhost_threads(state.qemu.pid, state.placement.vhost, state.threads);
   std::vector<VmThread> fresh;
   for (const VmThread& worker : now) {
     const bool is_known = std::any_of(

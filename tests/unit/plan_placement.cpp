@@ -43,6 +43,10 @@ TEST_CASE("the reference router gets cores 1-8 of node 0, and the emulator their
   CHECK(problems_of(plan).empty());
   CHECK(vcpus(plan) == "1 2 3 4 5 6 7 8");
   CHECK(plan.placement.emulator.to_string() == "37-44");
+  // The kernel does not balance isolated CPUs: each worker has one of its own.
+  REQUIRE(plan.placement.vhost.size() == 8);
+  CHECK(plan.placement.vhost.front().to_string() == "38");
+  CHECK(plan.placement.vhost.back().to_string() == "37");
   CHECK(plan.placement.node == 0);
   CHECK(plan.hugepages == HugepageSize::k1GiB);
   CHECK(plan.claim.exclusive_cpus.to_string() == "1-8,37-44");
@@ -123,6 +127,7 @@ TEST_CASE("in a container only its cpuset is used") {
   for (const CpuSet& cpus : plan.placement.vcpus) CHECK(allowed.includes(cpus));
   CHECK(allowed.includes(plan.placement.emulator));
   CHECK(plan.placement.emulator.size() == 1);
+  CHECK(plan.placement.vhost == std::vector<CpuSet>{plan.placement.emulator});
 }
 
 TEST_CASE("more pinned vCPUs than CPUs is refused with the number that fits") {
