@@ -166,6 +166,14 @@ struct CgroupFacts {
   bool operator==(const CgroupFacts&) const = default;
 };
 
+// What the cgroups that this process is in leave it of memory, a container's limits among them.
+// Source: linux Documentation/admin-guide/cgroup-v2.rst, memory.max, hugetlb.*.max.
+struct MemoryLimits {
+  std::optional<Bytes> memory;       // none: no limit
+  std::map<Bytes, Bytes> hugepages;  // by page size; what is missing has no limit
+  bool operator==(const MemoryLimits&) const = default;
+};
+
 // What stands at a path that a config names.
 struct PathFacts {
   enum class Type { kMissing, kFile, kDirectory, kBlockDevice, kCharDevice, kOther };
@@ -226,6 +234,7 @@ struct HostFacts {
 
   std::vector<HugetlbfsMount> hugetlbfs;
   CgroupFacts cgroup;
+  MemoryLimits memory_limits;
   VfioFacts vfio;
   std::vector<PciDeviceFacts> pci;  // by address
   std::vector<NetDeviceFacts> net;  // by index

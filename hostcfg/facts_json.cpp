@@ -384,6 +384,28 @@ CgroupFacts read_cgroup(FactsReader reader) {
   return cgroup;
 }
 
+Json to_json(const MemoryLimits& limits) {
+  Json pages = Json::array();
+  for (const auto& [size, limit] : limits.hugepages) {
+    pages.push_back({{"page_size", to_string(size)}, {"limit", to_string(limit)}});
+  }
+  Json json = {{"hugepages", std::move(pages)}};
+  if (limits.memory) json["memory"] = to_string(*limits.memory);
+  return json;
+}
+
+MemoryLimits read_memory_limits(FactsReader reader) {
+  MemoryLimits limits;
+  if (reader.has("memory")) limits.memory = reader.bytes("memory");
+  for (FactsReader& pages : reader.array("hugepages")) {
+    const Bytes size = pages.bytes("page_size");
+    limits.hugepages[size] = pages.bytes("limit");
+    pages.finish();
+  }
+  reader.finish();
+  return limits;
+}
+
 Json to_json(const UsbDeviceFacts& device) {
   Json json = {{"bus", device.bus},
                {"address", device.address},
@@ -440,6 +462,7 @@ Json to_json(const HostFacts& facts) {
   if (facts.vhost_net.told()) json["vhost_net"] = to_json(facts.vhost_net);
   if (facts.vhost_net_available) json["vhost_net_available"] = facts.vhost_net_available;
   if (facts.cgroup != CgroupFacts{}) json["cgroup"] = to_json(facts.cgroup);
+  if (facts.memory_limits != MemoryLimits{}) json["memory_limits"] = to_json(facts.memory_limits);
   if (facts.can_sys_nice) json["can_sys_nice"] = facts.can_sys_nice;
   if (facts.rtprio_limit > 0) json["rtprio_limit"] = facts.rtprio_limit;
   if (facts.rt_runtime_us) json["rt_runtime_us"] = *facts.rt_runtime_us;
@@ -488,6 +511,9 @@ HostFacts facts_from_json(const Json& json) {
   }
   facts.vfio = read_vfio(reader.object("vfio"));
   if (reader.has("cgroup")) facts.cgroup = read_cgroup(reader.object("cgroup"));
+  if (reader.has("memory_limits")) {
+    facts.memory_limits = read_memory_limits(reader.object("memory_limits"));
+  }
   read_process(reader, facts);
   for (FactsReader& mount : reader.array("hugetlbfs")) {
     facts.hugetlbfs.push_back(read_mount(std::move(mount)));

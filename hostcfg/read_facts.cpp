@@ -9,6 +9,7 @@
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/block_use.hpp"
 #include "hostcfg/cgroup_facts.hpp"
+#include "hostcfg/cgroup_settings.hpp"
 #include "hostcfg/cpuset.hpp"
 #include "hostcfg/device_node.hpp"
 #include "hostcfg/device_use.hpp"
@@ -161,6 +162,8 @@ HostFacts read_host_facts(const FactsRequest& request, const Topology& topology)
       parse_mountinfo(root->text("proc/self/mountinfo", kMountinfoLimit).value_or(std::string{}));
   facts.hugetlbfs = hugetlbfs_mounts(mounts);
   facts.cgroup = read_cgroup_facts(*root, mounts);
+  const CgroupSettings limits = read_cgroup_settings(*root, mounts);
+  facts.memory_limits = {.memory = limits.memory_max, .hugepages = limits.hugetlb_max};
   read_bounds(*root, mounts, allowed_by_kernel, facts);
   read_cpu_flags(*root, facts);
   facts.kvm = read_device_node(*root, "dev/kvm", NodeProbe::kOpen);

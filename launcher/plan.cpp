@@ -16,6 +16,7 @@
 #include "launcher/command_line.hpp"
 #include "launcher/guest_nodes.hpp"
 #include "launcher/limits.hpp"
+#include "launcher/memory_limits.hpp"
 #include "launcher/memory_plan.hpp"
 #include "launcher/memory_steps.hpp"
 #include "launcher/network.hpp"
@@ -58,6 +59,7 @@ class Planner {
     lock_memory();
     check_machine();
     check_memory(input_, plan_, plan_.preflight);
+    check_memory_limits(input_, plan_.hugepages, plan_.preflight);
     check_disks(input_, plan_.preflight);
     check_boot_files(input_, plan_.preflight);
     check_macs(input_, plan_.preflight);

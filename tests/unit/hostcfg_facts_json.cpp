@@ -112,6 +112,18 @@ TEST_CASE("a number that would have to be converted is refused with its key") {
   }
 }
 
+TEST_CASE("a container's memory limits survive being written and read") {
+  HostFacts facts = facts_from_json(capture("two-socket-72cpu"));
+  CHECK(facts.memory_limits == MemoryLimits{});
+  facts.memory_limits.memory = Bytes::gib(6);
+  facts.memory_limits.hugepages[Bytes::mib(2)] = Bytes::gib(1);
+  CHECK(facts_from_json(to_json(facts)).memory_limits == facts.memory_limits);
+  CHECK(names(refusal_after([](Json& json) {
+                json["memory_limits"] = {{"hugepages", {{{"page_size", "2MiB"}}}}};
+              }),
+              "memory_limits.hugepages[0].limit"));
+}
+
 TEST_CASE("a key of facts that is missing, unknown or of another type is named") {
   const Json whole = capture("two-socket-72cpu");
   for (const auto& [key, value] : whole.items()) {

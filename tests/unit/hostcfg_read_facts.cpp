@@ -385,3 +385,17 @@ TEST_CASE("paths are looked at, and only files are opened") {
   CHECK(read_path_facts(std::string("/etc\0/passwd", 12)).type == PathFacts::Type::kMissing);
   CHECK(path_type_name(PathFacts::Type::kBlockDevice) == "block device");
 }
+
+TEST_CASE("the tightest memory limit of the cgroups up to the top is read") {
+  test::FakeRoot root;
+  write_processes(root);
+  root.write("proc/self/cgroup", "0::/pod/container\n");
+  root.write("proc/self/mountinfo", "30 20 0:26 / /cg rw - cgroup2 cgroup2 rw\n");
+  root.write("cg/pod/memory.max", "4294967296\n");
+  root.write("cg/pod/hugetlb.2MB.max", "max\n");
+  root.write("cg/pod/container/memory.max", "8589934592\n");
+  root.write("cg/pod/container/hugetlb.2MB.max", "1073741824\n");
+  const MemoryLimits limits = read_under(root).memory_limits;
+  CHECK(limits.memory == Bytes::gib(4));
+  CHECK(limits.hugepages == std::map<Bytes, Bytes>{{Bytes::mib(2), Bytes::gib(1)}});
+}

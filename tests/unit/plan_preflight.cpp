@@ -175,3 +175,30 @@ TEST_CASE("more devices than the PCI buses take is refused, not truncated") {
     config += (i > 0 ? "," : "") + (R"({"id": "n)" + std::to_string(i) + "\"}");
   CHECK(has(problems_of(plan_of(config + "]}", recorded_facts("no-kvm"))), "all 29 are taken"));
 }
+
+TEST_CASE("a container's limits on memory and hugepages are told before anything is touched") {
+  HostFacts facts = recorded_facts("container-cpuset");
+  const auto plan = [&facts](const std::string& memory) {
+    return plan_of(R"({"name": "c", "memory": )" + memory + "}", facts);
+  };
+  const auto warnings = [](const Plan& made) {
+    std::string text;
+    for (const Diagnostic& finding : made.preflight) {
+      if (finding.severity == Severity::kWarning)
+        text += finding.path + ": " + finding.message + "\n";
+    }
+    return text;
+  };
+  CHECK(problems_of(plan(R"({"size": "1GiB", "hugepages": "2MiB"})")).empty());
+  CHECK(has(problems_of(plan(R"({"size": "2GiB", "hugepages": "2MiB"})")),
+            "3 memory.hugepages: the cgroup that vmrig is in may have 1GiB of 2MiB pages, 2GiB are "
+            "needed | raise its hugetlb.2MB.max (in Kubernetes, the pod's limit hugepages-2Mi)"));
+  CHECK(warnings(plan(R"({"size": "4GiB"})")).find("cgroup") == std::string::npos);
+  CHECK(has(warnings(plan(R"({"size": "6000MiB"})")),
+            "memory.size: the cgroup that vmrig is in may have 6GiB of memory"));
+  CHECK(
+      has(problems_of(plan(R"({"size": "7GiB", "prealloc": true})")),
+          "3 memory.size: the cgroup that vmrig is in may have 6GiB of memory; the guest's 7GiB"));
+  facts.memory_limits = {};
+  CHECK(problems_of(plan(R"({"size": "7GiB", "prealloc": true})")).empty());
+}

@@ -243,7 +243,7 @@ def container_cpuset():
         node(1, on_node(cpus, 1), 256 * GIB, 180 * GIB, [pool(2 * MIB, 4096), pool(GIB)],
              [21, 10]),
     ]
-    return host(
+    facts = host(
         cpus, nodes, allowed="8-11", affinity="8-11", allowed_nodes="0", memlock_limit="64KiB",
         user_id=1000, can_net_admin=False, can_sys_admin=False, can_ipc_lock=False,
         can_sys_resource=False, can_sys_nice=False,
@@ -252,6 +252,9 @@ def container_cpuset():
         net=[loopback(),
              {"name": "eth0", "index": 7, "mac": "02:42:ac:11:00:02", "mtu": 1450, "up": True,
               "carrier": True, "kind": "virtual"}])
+    facts["memory_limits"] = {"memory": "6GiB",
+                              "hugepages": [{"page_size": "2MiB", "limit": "1GiB"}]}
+    return facts
 
 
 def two_socket_512cpu():
