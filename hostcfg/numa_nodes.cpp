@@ -24,7 +24,9 @@ std::optional<Number> number_in(std::string_view name, std::string_view prefix,
       name.substr(prefix.size(), name.size() - prefix.size() - suffix.size()));
 }
 
-// The value of a row "MemTotal:  6777044 kB", also behind "Node 0 ".
+// Rows such as "MemTotal:  6777044 kB", also behind "Node 0 ". Free is what can be had without
+// swapping, the page cache and reclaimable slabs too: a host that has read files has little else.
+// Source: linux mm/show_mem.c si_mem_available(); a node's meminfo has no MemAvailable.
 void read_meminfo(std::string_view text, NumaNode& node) {
   while (!text.empty()) {
     std::string_view line = take_line(text);
@@ -33,10 +35,16 @@ void read_meminfo(std::string_view text, NumaNode& node) {
       take_word(line);
       key = take_word(line);
     }
-    if (key != "MemTotal:" && key != "MemFree:") continue;
+    const bool is_free = key == "MemFree:" || key == "Active(file):" || key == "Inactive(file):" ||
+                         key == "SReclaimable:";
+    if (key != "MemTotal:" && !is_free) continue;
     const auto kib = parse_number<std::uint64_t>(take_word(line));
     if (!kib || *kib > kMaxKib || line != "kB") continue;
-    (key == "MemTotal:" ? node.memory_total : node.memory_free) = Bytes::kib(*kib);
+    if (is_free) {
+      node.memory_free = node.memory_free + Bytes::kib(*kib);
+    } else {
+      node.memory_total = Bytes::kib(*kib);
+    }
   }
   node.memory_free = std::min(node.memory_free, node.memory_total);
 }

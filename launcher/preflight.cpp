@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-
 namespace vmrig {
 namespace {
 
@@ -158,11 +157,15 @@ void check_memory(const PlanInput& input, const Plan& plan, std::vector<Diagnost
           fmt::format("{} is more than the {} MiB that {} has", to_string(plan.config.memory.size),
                       total.value >> 20, plan.placement.node ? "the node" : "this host"),
           "give the VM less memory"));
-    } else if (now && plan.config.memory.size > free) {
-      findings.push_back(
-          finding(Severity::kWarning, "memory.size",
-                  fmt::format("{} is wanted at once, {} MiB are free (caches may make room)",
-                              to_string(plan.config.memory.size), free.value >> 20)));
+    } else if (plan.config.memory.size > free) {
+      findings.push_back(finding(
+          Severity::kWarning, "memory.size",
+          fmt::format(
+              "{} {}, {} MiB are free or can be freed: the host would be overcommitted, and "
+              "have to swap or end QEMU",
+              to_string(plan.config.memory.size),
+              now ? "is wanted at once" : "may be used by the guest", free.value >> 20),
+          "give the VM less memory, or stop another"));
     } else {
       findings.push_back(
           finding(Severity::kOk, "memory.size", fmt::format("{} MiB are free", free.value >> 20)));

@@ -29,7 +29,10 @@ void write_node(test::FakeRoot& root, int id, const std::string& cpus, const std
   root.write(folder + "cpulist", cpus + "\n");
   root.write(folder + "distance", row + "\n");
   root.write(folder + "meminfo",
-             fmt::format("Node {0} MemTotal:  1024 kB\nNode {0} MemFree:  512 kB\n", id));
+             fmt::format("Node {0} MemTotal:  1024 kB\nNode {0} MemFree:  256 kB\n"
+                         "Node {0} Active(file):  128 kB\nNode {0} Inactive(file):  96 kB\n"
+                         "Node {0} Shmem:  64 kB\nNode {0} SReclaimable:  32 kB\n",
+                         id));
   root.write(folder + "hugepages/hugepages-2048kB/nr_hugepages", "8\n");
   root.write(folder + "hugepages/hugepages-2048kB/free_hugepages", "5\n");
   root.write(folder + "hugepages/hugepages-1048576kB/nr_hugepages", "0\n");

@@ -202,3 +202,21 @@ TEST_CASE("a container's limits on memory and hugepages are told before anything
   facts.memory_limits = {};
   CHECK(problems_of(plan(R"({"size": "7GiB", "prealloc": true})")).empty());
 }
+
+TEST_CASE("a guest that could use more memory than there is draws a warning of overcommitment") {
+  HostFacts facts = recorded_facts("vm-2cpu");
+  const auto warnings = [&facts](const char* memory) {
+    std::string text;
+    for (const Diagnostic& finding :
+         plan_of(std::string(R"({"name": "o", "memory": {)") + memory + "}}", facts).preflight) {
+      if (finding.severity == Severity::kWarning)
+        text += finding.path + ": " + finding.message + "\n";
+    }
+    return text;
+  };
+  CHECK(warnings(R"("size": "3GiB")").find("overcommitted") == std::string::npos);
+  CHECK(has(warnings(R"("size": "4GiB")"),
+            "memory.size: 4GiB may be used by the guest, 3633 MiB are free or can be freed"));
+  CHECK(has(warnings(R"("size": "4GiB", "prealloc": true)"), "4GiB is wanted at once"));
+  CHECK(has(warnings(R"("size": "16GiB")"), "16GiB is more than the"));
+}
