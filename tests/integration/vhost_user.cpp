@@ -46,8 +46,14 @@ class Switch {
         kCommandDeadline);
     if (!is_up || command_.has_ended()) throw std::runtime_error("testpmd: " + command_.err());
     run_ok("ip link set sw0 master swbr");
-    // As it stays: the queues are open, and the bridge has seen the carrier.
-    const auto forwards = [] { return read_text("/sys/class/net/sw0/brport/state") == "3\n"; };
+    // As it stays: the queues are open, the bridge has seen the carrier, and testpmd, which does so
+    // last, has made the port promiscuous.
+    const auto forwards = [] {
+      constexpr unsigned long kPromiscuous = 0x100;  // linux/if.h IFF_PROMISC
+      const unsigned long flags =
+          std::strtoul(read_text("/sys/class/net/sw0/flags").c_str(), nullptr, 16);
+      return read_text("/sys/class/net/sw0/brport/state") == "3\n" && (flags & kPromiscuous) != 0;
+    };
     if (!eventually(forwards, kCommandDeadline)) throw std::runtime_error("sw0 stays down");
   }
 
