@@ -24,7 +24,7 @@ shift
 targets=("$@")
 [ $# -gt 0 ] || targets=(qmp_framing qmp_server_messages qmp_client_messages config)
 command -v "$clang" >/dev/null && [ -n "$(find /usr/lib/llvm-19 -name 'libclang_rt.fuzzer-x86_64.a' 2>/dev/null)" ] ||
-  install_packages fuzz
+  install_packages clang
 
 mkdir -p "$out"
 options=(-std=c++20 "${flags[@]}" -I"$repo" -DJSON_USE_IMPLICIT_CONVERSIONS=0 -DBOOST_ASIO_NO_DEPRECATED)
