@@ -47,12 +47,11 @@ class Switch {
     if (!is_up || command_.has_ended()) throw std::runtime_error("testpmd: " + command_.err());
     run_ok("ip link set sw0 master swbr");
     // As it stays: the queues are open, the bridge has seen the carrier, and testpmd, which does so
-    // last, has made the port promiscuous.
+    // last, has made the port promiscuous, as the bridge has by itself.
     const auto forwards = [] {
-      constexpr unsigned long kPromiscuous = 0x100;  // linux/if.h IFF_PROMISC
-      const unsigned long flags =
-          std::strtoul(read_text("/sys/class/net/sw0/flags").c_str(), nullptr, 16);
-      return read_text("/sys/class/net/sw0/brport/state") == "3\n" && (flags & kPromiscuous) != 0;
+      const Json port = Json::parse(run_ok("ip -j -d link show dev sw0")).at(0);
+      return read_text("/sys/class/net/sw0/brport/state") == "3\n" &&
+             port.at("promiscuity").get<int>() >= 2;
     };
     if (!eventually(forwards, kCommandDeadline)) throw std::runtime_error("sw0 stays down");
   }
