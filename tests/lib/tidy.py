@@ -45,11 +45,22 @@ class Hasher:
         return digest.hexdigest()
 
 
+def touched(repo, commits):
+    """Sources that the last commits changed, or the headers of; None when that can't be told."""
+    done = subprocess.run(["git", "-C", repo, "log", f"-{commits}", "--name-only", "--format="],
+                          capture_output=True, text=True)
+    if done.returncode != 0:
+        return None
+    return {Path(name).with_suffix("") for name in done.stdout.split() if name.endswith((".cpp", ".hpp"))}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("--tidy", "--repo", "--build"):
         parser.add_argument(name, required=True)
     parser.add_argument("--full", action="store_true", help="tests too, and the path-sensitive analyzer")
+    parser.add_argument("--last", type=int, metavar="COMMITS",
+                        help="only what these commits touched, not all")
     options = parser.parse_args()
     repo, build = Path(options.repo), Path(options.build).resolve()
     cache = repo / "build" / "tidy-cache"
@@ -60,11 +71,15 @@ def main():
     checks = [] if options.full else ["--checks=-clang-analyzer-*"]
     headers = dependencies(build)
 
+    recent = touched(repo, options.last) if options.last else None
+
     work, passed = [], 0
     for entry in json.loads((build / "compile_commands.json").read_text()):
         if not Path(entry["file"]).is_relative_to(repo) or Path(entry["file"]).is_relative_to(repo / "build"):
             continue
         if not options.full and Path(entry["file"]).is_relative_to(repo / "tests"):
+            continue
+        if recent is not None and Path(entry["file"]).relative_to(repo).with_suffix("") not in recent:
             continue
         words = entry["command"].split()
         known = headers.get(words[words.index("-o") + 1])
