@@ -38,12 +38,20 @@ struct FdSource {
     kVhostNet,  // /dev/vhost-net, one for each queue
     kPasst,     // a connection to a passt of the NIC's own
     kMemory,    // a file of hugepages that vmrig has populated
+    kImage,     // a file or block device of a disk
+    kLogFile,   // what a serial port prints; made when it is not there
+    kKvm,       // /dev/kvm
+    kCopy,      // a copy in memory of a file that QEMU's user can't read
+    kSwitchSocket,  // where a switch in user space connects to a vhost-user NIC
   };
   Kind kind;
   // The socket's file in the VM's folder; the device's PCI address; the tap or macvtap; the NIC's
-  // id; the memory backend's id.
+  // id; the memory backend's id; else a path.
   std::string name;
   int queue = 0;  // of a tap, a macvtap or vhost-net
+  // Of an image: QEMU takes none that is open in another way than it asks for.
+  bool is_writable = false;
+  bool is_direct = false;  // past the host's page cache
   bool operator==(const FdSource&) const = default;
 };
 
@@ -56,7 +64,8 @@ struct DeviceDescription {
 };
 
 // Gives the name by which a device's properties refer to an fd: a number at start ("10"), a
-// getfd name at run time.
+// getfd name at run time. Of what QEMU opens by a path it is a path: the file's own where QEMU may
+// open it itself, else one that leads to an fd ("/dev/fdset/10", "/proc/self/fd/10").
 using FdNaming = std::function<std::string(const FdSource&)>;
 
 }  // namespace vmrig

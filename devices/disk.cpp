@@ -1,5 +1,7 @@
 #include "devices/disk.hpp"
 
+#include <fmt/format.h>
+
 #include "devices/controllers.hpp"
 #include "devices/ids.hpp"
 
@@ -27,6 +29,63 @@ bool bypasses_host_cache(DiskCache cache) {
 bool guest_sees_write_cache(DiskCache cache) {
   return cache != DiskCache::kWritethrough && cache != DiskCache::kDirectsync;
 }
+
+// Short: with an id of 24 bytes a node name has room for 7 more.
+std::string layer_name(const std::string& id, std::size_t number) {
+  return fmt::format("{}-b{}", id, number);
+}
+
+// Block nodes of one disk; all of them use the host's cache as the disk does.
+class NodeMaker {
+ public:
+  enum class Use { kRead, kWrite };
+
+  NodeMaker(const DiskConfig& disk, const FdNaming& fds) : disk_(disk), fds_(fds) {}
+
+  Json file(const ImageFile& image, std::string name, Use use) const {
+    FdSource source{.kind = FdSource::Kind::kImage, .name = image.path};
+    source.is_writable = use == Use::kWrite;
+    source.is_direct = bypasses_host_cache(disk_.cache);
+    Json node = {{"driver", image.is_block_device ? "host_device" : "file"},
+                 {"node-name", std::move(name)},
+                 {"filename", fds_(source)}};
+    if (disk_.aio != DiskAio::kThreads) node["aio"] = name_of(disk_.aio);
+    return node;
+  }
+
+  void set_cache(Json& node) const {
+    if (bypasses_host_cache(disk_.cache)) node["cache"]["direct"] = true;
+    if (disk_.cache == DiskCache::kUnsafe) node["cache"]["no-flush"] = true;
+  }
+
+  // The lowest first: each needs the one below it.
+  std::vector<Backend> layers(const std::vector<ImageLayer>& backing) const {
+    std::vector<Backend> nodes;
+    for (std::size_t number = backing.size(); number > 0; --number) {
+      const ImageLayer& layer = backing[number - 1];
+      const std::string name = layer_name(disk_.id, number);
+      Json format = {{"driver", layer.format}, {"node-name", name}, {"file", name + "f"}};
+      if (number < backing.size()) format["backing"] = layer_name(disk_.id, number + 1);
+      add(nodes, file(layer.file, name + "f", Use::kRead));
+      if (layer.data) {
+        format["data-file"] = name + "d";
+        add(nodes, file(*layer.data, name + "d", Use::kRead));
+      }
+      add(nodes, std::move(format));
+    }
+    return nodes;
+  }
+
+ private:
+  void add(std::vector<Backend>& nodes, Json node) const {
+    set_cache(node);
+    node["read-only"] = true;
+    nodes.push_back({BackendKind::kBlockdev, std::move(node)});
+  }
+
+  const DiskConfig& disk_;
+  const FdNaming& fds_;
+};
 
 }  // namespace
 
@@ -95,14 +154,23 @@ DiskFormat effective_format(const DiskConfig& disk) {
   return DiskFormat::kRaw;
 }
 
-std::vector<Backend> disk_backends(const DiskConfig& disk, bool is_block_device) {
-  Json file = {{"driver", is_block_device ? "host_device" : "file"},
-               {"node-name", disk.id + "-file"},
-               {"filename", disk.path}};
+std::vector<Backend> disk_backends(const DiskConfig& disk, const DiskFiles& files,
+                                   const FdNaming& fds) {
+  const NodeMaker nodes(disk, fds);
+  std::vector<Backend> backends = nodes.layers(files.backing);
+  const NodeMaker::Use use = disk.readonly ? NodeMaker::Use::kRead : NodeMaker::Use::kWrite;
+  Json file = nodes.file({disk.path, files.is_block_device}, disk.id + "-file", use);
   Json format = {{"driver", name_of(effective_format(disk))},
                  {"node-name", disk.id + "-format"},
                  {"file", disk.id + "-file"}};
-  if (disk.aio != DiskAio::kThreads) file["aio"] = name_of(disk.aio);
+  if (!files.backing.empty()) format["backing"] = layer_name(disk.id, 1);
+  if (files.data) {
+    format["data-file"] = disk.id + "-data";
+    Json data = nodes.file(*files.data, disk.id + "-data", use);
+    nodes.set_cache(data);
+    if (disk.readonly) data["read-only"] = true;
+    backends.push_back({BackendKind::kBlockdev, std::move(data)});
+  }
   // "-limit": with an id of 24 bytes a node name has room for no more.
   const std::string limit_name = disk.id + "-limit";
   Json limit = {{"driver", "throttle"},
@@ -112,12 +180,10 @@ std::vector<Backend> disk_backends(const DiskConfig& disk, bool is_block_device)
   // QEMU's own defaults are left out: it reads its monitor at 2 to 3 us a byte. The filter needs
   // the flags as well: each node looks at its own.
   for (Json* node : {&file, &format, &limit}) {
-    if (bypasses_host_cache(disk.cache)) (*node)["cache"]["direct"] = true;
-    if (disk.cache == DiskCache::kUnsafe) (*node)["cache"]["no-flush"] = true;
+    nodes.set_cache(*node);
     if (disk.readonly) (*node)["read-only"] = true;
     if (disk.discard != DiskDiscard::kIgnore) (*node)["discard"] = name_of(disk.discard);
   }
-  std::vector<Backend> backends;
   if (disk.throttle) {
     backends.push_back({BackendKind::kObject,
                         {{"qom-type", "throttle-group"},
@@ -131,7 +197,7 @@ std::vector<Backend> disk_backends(const DiskConfig& disk, bool is_block_device)
 }
 
 DeviceDescription describe_disk(const DiskConfig& disk, std::string origin, int bootindex,
-                                bool is_block_device) {
+                                const DiskFiles& files, const FdNaming& fds) {
   const bool is_scsi = disk.bus == DiskBus::kScsi;
   Json device = {{"driver", is_scsi ? "scsi-hd" : "virtio-blk-pci"},
                  {"id", disk.id},
@@ -150,7 +216,7 @@ DeviceDescription describe_disk(const DiskConfig& disk, std::string origin, int 
       .id = disk.id,
       .origin = std::move(origin),
       .controller = is_scsi ? kScsiController : "",
-      .backends = disk_backends(disk, is_block_device),
+      .backends = disk_backends(disk, files, fds),
       .front_ends = {{is_scsi ? FrontEnd::Bus::kOther : FrontEnd::Bus::kPci, std::move(device)}}};
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "devices/description.hpp"
+#include "devices/disk_files.hpp"
 #include "devices/disk_limits.hpp"
 #include "hostcfg/base/shape.hpp"
 
@@ -46,13 +47,15 @@ void describe(Fields& fields, DiskConfig& disk);
 // raw. A guest can write any header into a raw image, so that the content is no witness.
 DiskFormat effective_format(const DiskConfig& disk);
 
-// The block nodes "ID-file" and "ID-format", and where it is throttled its throttle group and the
-// node "ID-limit", in the order of creation. `is_block_device`: the path is a host block device.
-std::vector<Backend> disk_backends(const DiskConfig& disk, bool is_block_device);
+// The block nodes "ID-file" and "ID-format", before them those of what the image stands on
+// ("ID-b1f" and "ID-b1", …), and where it is throttled its throttle group and the node "ID-limit",
+// in the order of creation.
+std::vector<Backend> disk_backends(const DiskConfig& disk, const DiskFiles& files,
+                                   const FdNaming& fds);
 
 // `bootindex`: place in the boot order from 0, or -1 for none. A SCSI disk needs
 // kScsiController.
 DeviceDescription describe_disk(const DiskConfig& disk, std::string origin, int bootindex,
-                                bool is_block_device);
+                                const DiskFiles& files, const FdNaming& fds);
 
 }  // namespace vmrig

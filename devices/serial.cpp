@@ -16,7 +16,7 @@ Json chardev_backend(const SerialConfig& serial, const FdNaming& fds) {
                 {"wait", false}}}};
     }
     case SerialType::kFile:
-      return {{"type", "file"}, {"data", {{"out", *serial.path}, {"append", true}}}};
+      return {{"type", "file"}, {"data", {{"out", fds({FdSource::Kind::kLogFile, *serial.path})}, {"append", true}}}};
     case SerialType::kNull:
       break;
   }

@@ -146,13 +146,14 @@ DiskConfig usb_disk(const UsbConfig& usb) {
   return disk;
 }
 
-DeviceDescription describe_usb(const UsbConfig& usb, std::string origin, bool is_block_device) {
+DeviceDescription describe_usb(const UsbConfig& usb, std::string origin, const DiskFiles& files,
+                               const FdNaming& fds) {
   Json device = {
       {"driver", driver_of(usb.type)}, {"id", usb.id}, {"bus", std::string(kUsbController) + ".0"}};
   std::vector<Backend> backends;
   if (usb.type == UsbType::kStorage) {
     const DiskConfig disk = usb_disk(usb);
-    backends = disk_backends(disk, is_block_device);
+    backends = disk_backends(disk, files, fds);
     device["drive"] = disk.id + "-format";
     device["removable"] = false;
     device["write-cache"] = "on";

@@ -46,8 +46,9 @@ std::optional<UsbIds> usb_ids(const UsbConfig& usb);
 // A storage device's image as a disk of the same id, which is what is checked and claimed.
 DiskConfig usb_disk(const UsbConfig& usb);
 
-// `is_block_device`: of a storage device, the path is a host block device. Needs kUsbController.
+// `files` and `fds` are a storage device's. Needs kUsbController.
 // A host device that is named by its make only is taken whenever one appears, the first of several.
-DeviceDescription describe_usb(const UsbConfig& usb, std::string origin, bool is_block_device);
+DeviceDescription describe_usb(const UsbConfig& usb, std::string origin, const DiskFiles& files,
+                               const FdNaming& fds);
 
 }  // namespace vmrig

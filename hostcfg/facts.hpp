@@ -48,12 +48,38 @@ struct HugetlbfsMount {
   bool operator==(const HugetlbfsMount&) const = default;
 };
 
+// Whose a file is, and what its mode lets others do with it.
+struct FileRights {
+  unsigned uid = 0;
+  unsigned gid = 0;
+  unsigned mode = 0;  // the twelve bits of chmod(2)
+  bool operator==(const FileRights&) const = default;
+};
+
 // A device file that vmrig would open. `error` says why it did not open, empty when it did.
 struct DeviceFile {
   bool exists = false;
   bool opens = false;
-  std::string error;
+  std::string error = {};
+  std::optional<FileRights> rights = {};  // none: not told
+  bool has_acl = false;                   // its file system has POSIX ACLs
   bool told() const { return exists || !error.empty(); }
+};
+
+// User or group ids that this process can give away, the same for both.
+// Source: user_namespaces(7), /proc/self/{uid,gid}_map.
+struct IdRange {
+  unsigned first = 0;
+  unsigned count = 0;
+  bool operator==(const IdRange&) const = default;
+};
+
+// A user of the host's, by name.
+struct UserFacts {
+  unsigned uid = 0;
+  unsigned gid = 0;
+  std::vector<unsigned> groups;  // with gid
+  bool operator==(const UserFacts&) const = default;
 };
 
 // What a PF keeps about one of its VFs. The VF takes its MAC from there at its next reset.
@@ -174,6 +200,21 @@ struct MemoryLimits {
   bool operator==(const MemoryLimits&) const = default;
 };
 
+// What an image says of the other files that it needs.
+struct ImageLinks {
+  std::string backing_file;    // as the image has it; empty: none
+  std::string backing_format;  // empty: it does not say
+  std::string data_file;       // empty: none
+  std::string fault;           // why its header can't be read, empty when it can
+  bool operator==(const ImageLinks&) const = default;
+};
+
+// A folder on the way to a path that not everybody may pass.
+struct ClosedFolder {
+  std::string path;
+  FileRights rights;
+};
+
 // What stands at a path that a config names.
 struct PathFacts {
   enum class Type { kMissing, kFile, kDirectory, kBlockDevice, kCharDevice, kOther };
@@ -186,6 +227,9 @@ struct PathFacts {
   // The disk below it, whole even for a partition: "8:0"; empty where its file system has none of
   // its own (overlay, tmpfs, btrfs).
   std::string disk = {};
+  std::optional<FileRights> rights = {};   // none: not told
+  std::vector<ClosedFolder> closed = {};   // from the root on
+  std::optional<ImageLinks> links = {};    // of a qcow2 image whose chain was asked for
 };
 
 std::string_view path_type_name(PathFacts::Type type);
@@ -226,6 +270,11 @@ struct HostFacts {
   bool can_ipc_lock = false;
   bool can_sys_resource = false;
   bool can_sys_nice = false;
+  bool can_change_ids = false;      // CAP_SETUID and CAP_SETGID
+  bool can_kill = false;            // processes of other users
+  bool can_sys_ptrace = false;      // look into them
+  std::vector<IdRange> ids;         // by first
+  std::map<std::string, std::optional<UserFacts>> users;  // those that were asked for; none: no such user
   int rtprio_limit = 0;  // hard limit; 0: no real-time scheduling without CAP_SYS_NICE
   // What real-time threads may take of each period of a CPU, -1: all; none: not told.
   // Source: linux Documentation/scheduler/sched-rt-group.rst.

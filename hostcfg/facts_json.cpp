@@ -22,6 +22,7 @@ constexpr int kMaxIndex = 1 << 20;  // cores, packages, caches, IOMMU groups
 constexpr int kMaxVfs = 65535;      // a 16-bit field in PCIe's SR-IOV capability
 constexpr int kMaxVlanId = 4094;
 constexpr std::uint64_t kMaxUid = 0xfffffffe;
+constexpr unsigned kMaxUid32 = 0xffffffff;  // so many there are
 constexpr int kMaxInt = std::numeric_limits<int>::max();
 constexpr std::uint64_t kMaxPages = std::uint64_t{1} << 52;
 constexpr std::uint64_t kMaxCount = std::numeric_limits<std::int64_t>::max();
@@ -78,7 +79,14 @@ Json to_json(const VfRecord& record) {
 }
 
 Json to_json(const DeviceFile& file) {
-  return {{"exists", file.exists}, {"opens", file.opens}, {"error", text(file.error)}};
+  Json json = {{"exists", file.exists}, {"opens", file.opens}, {"error", text(file.error)}};
+  if (file.rights) {
+    json["uid"] = file.rights->uid;
+    json["gid"] = file.rights->gid;
+    json["mode"] = fmt::format("{:04o}", file.rights->mode);
+  }
+  if (file.has_acl) json["has_acl"] = file.has_acl;
+  return json;
 }
 
 Json to_json(const VfioFacts& vfio) {
@@ -298,12 +306,32 @@ HugetlbfsMount read_mount(FactsReader reader) {
   return mount;
 }
 
+// Four octal digits.
+unsigned read_mode(FactsReader& reader, const char* key) {
+  const std::string text = reader.string(key);
+  unsigned mode = 0;
+  for (const char digit : text) {
+    if (text.size() != 4 || digit < '0' || digit > '7') {
+      reader.refuse(key, quote(text) + " is no mode in four octal digits");
+    }
+    mode = mode * 8 + static_cast<unsigned>(digit - '0');
+  }
+  return mode;
+}
+
 DeviceFile read_device_file(FactsReader reader) {
   DeviceFile file;
   file.exists = reader.boolean("exists");
   file.opens = reader.boolean("opens");
   file.error = reader.string("error");
   if (file.opens && !file.exists) reader.refuse("opens", "what does not exist can't be opened");
+  // Snapshots from before these were read have none of them.
+  if (reader.has("mode")) {
+    file.rights = FileRights{.uid = static_cast<unsigned>(reader.count("uid", kMaxUid)),
+                             .gid = static_cast<unsigned>(reader.count("gid", kMaxUid)),
+                             .mode = read_mode(reader, "mode")};
+  }
+  if (reader.has("has_acl")) file.has_acl = reader.boolean("has_acl");
   reader.finish();
   return file;
 }
@@ -347,6 +375,17 @@ void read_processors(FactsReader& reader, HostFacts& facts) {
   facts.allowed_nodes = reader.cpus("allowed_nodes");
 }
 
+IdRange read_ids(FactsReader reader) {
+  IdRange range;
+  range.first = static_cast<unsigned>(reader.count("first", kMaxUid));
+  range.count = static_cast<unsigned>(reader.count("count", kMaxUid32));
+  if (std::uint64_t{range.first} + range.count > kMaxUid32) {
+    reader.refuse("count", "there are no such ids");
+  }
+  reader.finish();
+  return range;
+}
+
 void read_process(FactsReader& reader, HostFacts& facts) {
   facts.memlock_limit = reader.bytes_or_unlimited("memlock_limit");
   facts.nofile_limit = reader.count("nofile_limit", kMaxCount);
@@ -356,7 +395,20 @@ void read_process(FactsReader& reader, HostFacts& facts) {
   facts.can_sys_admin = reader.boolean("can_sys_admin");
   facts.can_ipc_lock = reader.boolean("can_ipc_lock");
   facts.can_sys_resource = reader.boolean("can_sys_resource");
-  // Snapshots from before these were read have none of them.
+  // Snapshots from before these were read have none of them: root had them, mostly.
+  const bool is_root = facts.user_id == 0;
+  const auto has_right = [&reader, is_root](const char* key) {
+    return reader.has(key) ? reader.boolean(key) : is_root;
+  };
+  facts.can_change_ids = has_right("can_change_ids");
+  facts.can_kill = has_right("can_kill");
+  facts.can_sys_ptrace = has_right("can_sys_ptrace");
+  if (reader.has("ids")) {
+    for (FactsReader& range : reader.array("ids")) facts.ids.push_back(read_ids(std::move(range)));
+  } else {
+    facts.ids = {{.first = 0, .count = kMaxUid32}};
+  }
+  // Nor of these.
   if (reader.has("can_sys_nice")) facts.can_sys_nice = reader.boolean("can_sys_nice");
   if (reader.has("rtprio_limit")) facts.rtprio_limit = reader.integer("rtprio_limit", 0, 99);
   if (reader.has("rt_runtime_us")) {
@@ -457,6 +509,13 @@ Json to_json(const HostFacts& facts) {
                {"can_sys_admin", facts.can_sys_admin},
                {"can_ipc_lock", facts.can_ipc_lock},
                {"can_sys_resource", facts.can_sys_resource}};
+  json["can_change_ids"] = facts.can_change_ids;
+  json["can_kill"] = facts.can_kill;
+  json["can_sys_ptrace"] = facts.can_sys_ptrace;
+  json["ids"] = Json::array();
+  for (const IdRange& range : facts.ids) {
+    json["ids"].push_back({{"first", range.first}, {"count", range.count}});
+  }
   // Snapshots from before these were read have none of them.
   if (facts.tun.told()) json["tun"] = to_json(facts.tun);
   if (facts.vhost_net.told()) json["vhost_net"] = to_json(facts.vhost_net);

@@ -99,6 +99,19 @@ std::optional<std::string> read_file_if_exists(const std::string& path, std::siz
   return read_opened(file, path, limit);
 }
 
+std::optional<std::string> read_own_file_if_exists(const std::string& path, std::size_t limit) {
+  const Fd file(
+      ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW));
+  if (!file && errno == ENOENT) return std::nullopt;
+  struct stat status {};
+  if (!file || ::fstat(file.get(), &status) < 0) throw system_error("read", path, errno);
+  if (status.st_uid != ::geteuid()) {
+    throw refusal("read", path,
+                  fmt::format("it belongs to user {}, not to user {}", status.st_uid, ::geteuid()));
+  }
+  return read_opened(file, path, limit);
+}
+
 std::vector<std::string> list_folder(const std::string& path) {
   using Close = int (*)(DIR*);
   Fd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

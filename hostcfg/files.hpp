@@ -18,6 +18,9 @@ std::string read_small_file(const std::string& path, std::size_t limit);
 // As read_small_file, but nullopt when there is no such file.
 std::optional<std::string> read_file_if_exists(const std::string& path, std::size_t limit);
 
+// The same for this user's own file: throws vmrig::Error when it is another user's, or a symlink.
+std::optional<std::string> read_own_file_if_exists(const std::string& path, std::size_t limit);
+
 // The names in a folder, sorted, without "." and "..". Throws vmrig::Error.
 std::vector<std::string> list_folder(const std::string& path);
 

@@ -103,6 +103,8 @@ struct DescribeUndo {
     return fmt::format("give {} back", action.pages);
   }
   std::string operator()(const MountHugetlbfs&) const { return kSharedEnd; }
+  std::string operator()(const GrantAccess&) const { return "taken back"; }
+  std::string operator()(const MakeSocket&) const { return kRemoved; }
 
  private:
   static std::string shared_end(const NetDeviceFacts* device) {
@@ -119,11 +121,12 @@ struct DescribeUndo {
 std::string_view action_kind(const HostAction& action) {
   static constexpr std::array<std::string_view, std::variant_size_v<HostAction>> kKinds = {
       "module",  "vfs",  "vf",       "bind",    "bridge", "tap",    "join",    "address", "vlan",
-      "macvtap", "rate", "ovs-port", "cgroups", "cgroup", "io-max", "reserve", "mount"};
+      "macvtap", "rate", "ovs-port", "cgroups", "cgroup", "io-max", "reserve", "mount", "access", "socket"};
   return kKinds.at(action.index());
 }
 
 bool is_shared(const HostAction& action) {
+  if (const auto* grant = std::get_if<GrantAccess>(&action)) return grant->is_shared;
   return std::holds_alternative<SetVfCount>(action) ||
          std::holds_alternative<CreateBridge>(action) ||
          std::holds_alternative<CreateVlan>(action) ||

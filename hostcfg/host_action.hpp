@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "hostcfg/access_action.hpp"
 #include "hostcfg/base/json.hpp"
 #include "hostcfg/base/pci_address.hpp"
 #include "hostcfg/cgroup_action.hpp"
@@ -64,7 +65,7 @@ struct BindDriver {
 using HostAction =
     std::variant<LoadModule, SetVfCount, SetVf, BindDriver, CreateBridge, CreateTap, JoinBridge,
                  SetAddress, CreateVlan, CreateMacvtap, SetRate, AddOvsPort, ShareCgroup,
-                 CreateCgroup, LimitDevice, ReservePages, MountHugetlbfs>;
+                 CreateCgroup, LimitDevice, ReservePages, MountHugetlbfs, GrantAccess, MakeSocket>;
 
 // What is to be put back.
 struct OldState {
@@ -76,11 +77,12 @@ struct OldState {
   NetOldState net;               // actions on the network
   CgroupOldState cgroup;         // actions on cgroups
   std::uint64_t pool_pages = 0;  // ReservePages: the persistent ones
+  AccessOldState access = {};    // actions on access to files
   bool operator==(const OldState&) const = default;
 };
 
 // "module", "vfs", "vf", "bind", "bridge", "tap", "join", "address", "vlan", "macvtap", "rate",
-// "ovs-port", "cgroups", "cgroup", "io-max", "reserve", "mount".
+// "ovs-port", "cgroups", "cgroup", "io-max", "reserve", "mount", "access", "socket".
 std::string_view action_kind(const HostAction& action);
 
 // Whether VMs share what it changes: done and undone under the state folder's lock alone, what it

@@ -135,7 +135,8 @@ HostAction host_action_from_json(const Json& json) {
     action = BindDriver{device, checked_name(reader, "driver")};
   } else if (!read_one_of<CreateBridge, CreateTap, JoinBridge, SetAddress, CreateVlan,
                           CreateMacvtap, SetRate, AddOvsPort, ShareCgroup, CreateCgroup,
-                          LimitDevice, ReservePages, MountHugetlbfs>(kind, reader, action)) {
+                          LimitDevice, ReservePages, MountHugetlbfs, GrantAccess, MakeSocket>(
+                 kind, reader, action)) {
     reader.refuse("kind", quote(kind) + " is no kind of host action");
   }
   reader.finish();
@@ -152,6 +153,7 @@ Json to_json(const OldState& old) {
   if (!old.net.empty()) json["net"] = to_json(old.net);
   if (!old.cgroup.empty()) json["cgroup"] = to_json(old.cgroup);
   if (old.pool_pages != 0) json["pool_pages"] = old.pool_pages;
+  if (!old.access.empty()) json["access"] = to_json(old.access);
   return json;
 }
 
@@ -168,6 +170,7 @@ OldState old_state_from_json(const Json& json) {
   if (reader.has("net")) old.net = read_net_old_state(reader.object("net"));
   if (reader.has("cgroup")) old.cgroup = read_cgroup_old_state(reader.object("cgroup"));
   if (reader.has("pool_pages")) old.pool_pages = reader.count("pool_pages", kMaxPoolPages);
+  if (reader.has("access")) old.access = read_access_old_state(reader.object("access"));
   reader.finish();
   return old;
 }

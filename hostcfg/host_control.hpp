@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "hostcfg/access_control.hpp"
 #include "hostcfg/base/pci_address.hpp"
 #include "hostcfg/cgroup_control.hpp"
 #include "hostcfg/host_action.hpp"
@@ -51,6 +52,7 @@ class HostControl {
   virtual NetControl& net() = 0;
   virtual CgroupControl& cgroups() = 0;
   virtual MemoryControl& memory() = 0;
+  virtual AccessControl& access() = 0;
 };
 
 // This host, by sysfs, modprobe and netlink.
@@ -73,12 +75,14 @@ class LinuxHost final : public HostControl {
   NetControl& net() override { return net_; }
   CgroupControl& cgroups() override { return cgroups_; }
   MemoryControl& memory() override { return memory_; }
+  AccessControl& access() override { return access_; }
 
  private:
   Sysfs sysfs_;
   LinuxNet net_;
   LinuxCgroups cgroups_;
   LinuxMemory memory_;
+  LinuxAccess access_;
 };
 
 }  // namespace vmrig

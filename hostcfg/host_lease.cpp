@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "hostcfg/access_lease.hpp"
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/cgroup_lease.hpp"
 #include "hostcfg/memory_lease.hpp"
@@ -56,6 +57,8 @@ struct ReadOld {
   OldState operator()(const MountHugetlbfs& action) const {
     return ReadOldMemory{host.memory()}(action);
   }
+  OldState operator()(const GrantAccess& action) const { return access(action); }
+  OldState operator()(const MakeSocket& action) const { return access(action); }
   template <typename NetAction>
   OldState operator()(const NetAction& action) const {
     OldState old;
@@ -68,6 +71,12 @@ struct ReadOld {
   OldState cgroup(const CgroupAction& action) const {
     OldState old;
     old.cgroup = ReadOldCgroup{host.cgroups()}(action);
+    return old;
+  }
+  template <typename AccessAction>
+  OldState access(const AccessAction& action) const {
+    OldState old;
+    old.access = ReadOldAccess{host.access()}(action);
     return old;
   }
 };
@@ -89,6 +98,8 @@ struct DoIt {
   void operator()(const LimitDevice& action) const { DoCgroup{host.cgroups()}(action); }
   void operator()(const ReservePages& action) const { DoMemory{host.memory()}(action); }
   void operator()(const MountHugetlbfs& action) const { DoMemory{host.memory()}(action); }
+  void operator()(const GrantAccess& action) const { DoAccess{host.access(), old.access}(action); }
+  void operator()(const MakeSocket& action) const { DoAccess{host.access(), old.access}(action); }
   template <typename NetAction>
   void operator()(const NetAction& action) const {
     DoNet{host.net(), old.net}(action);

@@ -46,7 +46,7 @@ Fd open_journal(const std::string& path) {
 }  // namespace
 
 std::optional<JournalContent> read_journal(const std::string& path) {
-  const std::optional<std::string> text = read_file_if_exists(path, kMaxBytes);
+  const std::optional<std::string> text = read_own_file_if_exists(path, kMaxBytes);
   if (!text) return std::nullopt;
   return parse_journal(*text);
 }
@@ -67,11 +67,23 @@ Journal::Journal(const std::string& path, const JournalOwner& owner)
           {"format", kJournalFormat},
           {"boot_id", owner.boot_id},
           {"pid", owner.pid},
-          {"start_time", owner.start_time}});
-  sync_parent(path);
+          {"start_time", owner.start_time}},
+         Keep::kForThisBoot);  // the first record that has to last takes it along
 }
 
-void Journal::append(const Json& record) {
+Journal::Keep Journal::keep_of(const HostAction& action, const OldState& old) {
+  const bool ends_with_kernel = std::holds_alternative<GrantAccess>(action) &&
+                                !old.access.path.empty() && !old.access.survives_reboot;
+  return ends_with_kernel ? Keep::kForThisBoot : Keep::kOnDisk;
+}
+
+Journal::Keep Journal::keep_of(int id) const {
+  const auto entry = std::find_if(content_.entries.begin(), content_.entries.end(),
+                                  [id](const JournalEntry& one) { return one.id == id; });
+  return entry == content_.entries.end() ? Keep::kOnDisk : keep_of(entry->action, entry->old);
+}
+
+void Journal::append(const Json& record, Keep keep) {
   checkpoint("before journal");
   const std::string line = journal_line(record);
   std::size_t written = 0;
@@ -81,7 +93,10 @@ void Journal::append(const Json& record) {
     if (put < 0) throw system_error(kOperation, path_, errno);
     written += static_cast<std::size_t>(put);
   }
-  if (::fdatasync(file_.get()) < 0) throw system_error(kOperation, path_, errno);
+  if (keep == Keep::kOnDisk) {
+    if (::fdatasync(file_.get()) < 0) throw system_error(kOperation, path_, errno);
+    if (!std::exchange(is_named_on_disk_, true)) sync_parent(path_);
+  }
   content_.good_bytes += line.size();
   checkpoint("after journal");
 }
@@ -89,21 +104,22 @@ void Journal::append(const Json& record) {
 int Journal::intent(const HostAction& action, const OldState& old) {
   int id = 1;
   for (const JournalEntry& entry : content_.entries) id = std::max(id, entry.id + 1);
-  append({{"record", "intent"}, {"id", id}, {"action", to_json(action)}, {"old", to_json(old)}});
+  append({{"record", "intent"}, {"id", id}, {"action", to_json(action)}, {"old", to_json(old)}},
+         keep_of(action, old));
   content_.entries.push_back(
       {.id = id, .action = action, .old = old, .stage = JournalEntry::Stage::kIntent});
   return id;
 }
 
 void Journal::done(int id) {
-  append({{"record", "done"}, {"id", id}});
+  append({{"record", "done"}, {"id", id}}, keep_of(id));
   for (JournalEntry& entry : content_.entries) {
     if (entry.id == id) entry.stage = JournalEntry::Stage::kDone;
   }
 }
 
 void Journal::undoing(int id, const OldState& old) {
-  append({{"record", "undoing"}, {"id", id}, {"old", to_json(old)}});
+  append({{"record", "undoing"}, {"id", id}, {"old", to_json(old)}}, keep_of(id));
   for (JournalEntry& entry : content_.entries) {
     if (entry.id != id) continue;
     entry.stage = JournalEntry::Stage::kIntent;
@@ -112,7 +128,7 @@ void Journal::undoing(int id, const OldState& old) {
 }
 
 void Journal::undone(int id) {
-  append({{"record", "undone"}, {"id", id}});
+  append({{"record", "undone"}, {"id", id}}, keep_of(id));
   for (JournalEntry& entry : content_.entries) {
     if (entry.id == id) entry.stage = JournalEntry::Stage::kUndone;
   }

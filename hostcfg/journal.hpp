@@ -52,11 +52,12 @@ struct JournalContent {
 
 JournalContent parse_journal(std::string_view text);
 
-// nullopt when there is no such file. Throws vmrig::Error when it can't be read or is larger than
-// any journal.
+// nullopt when there is no such file. Throws vmrig::Error when it can't be read, is larger than any
+// journal, or is another user's: what it says is done to the host.
 std::optional<JournalContent> read_journal(const std::string& path);
 
-// Appends to a journal. Every call returns when the record is on disk. Throws vmrig::Error.
+// Appends to a journal. Every call returns when the record is on disk; one about what ends with the
+// kernel, as a node's ACL in /dev does, when the kernel has it. Throws vmrig::Error.
 class Journal {
  public:
   // Begins a journal (mode 0600) or goes on with one of the same boot that has something open;
@@ -73,11 +74,15 @@ class Journal {
   void undoing(int id, const OldState& old);
 
  private:
-  void append(const Json& record);
+  enum class Keep { kForThisBoot, kOnDisk };
+  static Keep keep_of(const HostAction& action, const OldState& old);
+  Keep keep_of(int id) const;
+  void append(const Json& record, Keep keep);
 
   std::string path_;
   JournalContent content_;
   Fd file_;
+  bool is_named_on_disk_ = false;
 };
 
 }  // namespace vmrig

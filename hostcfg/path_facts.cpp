@@ -6,13 +6,17 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <cstdlib>
+#include <memory>
 #include <system_error>
 
 #include "hostcfg/base/fd.hpp"
 #include "hostcfg/folder_reader.hpp"
+#include "hostcfg/image_links.hpp"
 
 namespace vmrig {
 namespace {
@@ -49,13 +53,18 @@ PathFacts::Type type_of(mode_t mode) {
   return PathFacts::Type::kOther;
 }
 
+FileRights rights_of(const struct stat& status) {
+  constexpr unsigned kModeBits = 07777;
+  return {.uid = status.st_uid, .gid = status.st_gid, .mode = status.st_mode & kModeBits};
+}
+
 bool has_content(PathFacts::Type type) {
   return type == PathFacts::Type::kFile || type == PathFacts::Type::kBlockDevice;
 }
 
 std::string text_of(int error_number) { return std::generic_category().message(error_number); }
 
-void read_content(const std::string& path, PathFacts& facts) {
+void read_content(const std::string& path, ImageChain chain, PathFacts& facts) {
   // O_NONBLOCK: the path may have become a FIFO since it was looked at.
   const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat status {};
@@ -77,6 +86,31 @@ void read_content(const std::string& path, PathFacts& facts) {
     return;
   }
   facts.magic_format = image_format_of({first.data(), static_cast<std::size_t>(got)});
+  if (chain == ImageChain::kRead && facts.magic_format == "qcow2") {
+    facts.links = read_image_links(file.get());
+  }
+}
+
+// Of each folder on the way, that its name leads to; `path` is absolute.
+void add_closed_folders(const std::string& path, std::vector<ClosedFolder>& closed) {
+  for (std::size_t slash = 0; slash != std::string::npos; slash = path.find('/', slash + 1)) {
+    const std::string folder = path.substr(0, std::max<std::size_t>(slash, 1));
+    struct stat status {};
+    if (::stat(folder.c_str(), &status) != 0 || (status.st_mode & S_IXOTH) != 0) continue;
+    const auto is_same = [&folder](const ClosedFolder& one) { return one.path == folder; };
+    if (std::any_of(closed.begin(), closed.end(), is_same)) continue;
+    closed.push_back({.path = folder, .rights = rights_of(status)});
+  }
+}
+
+// By its own name, and by where symlinks lead.
+std::vector<ClosedFolder> closed_folders(const std::string& path) {
+  std::vector<ClosedFolder> closed;
+  if (!path.starts_with('/')) return closed;
+  add_closed_folders(path, closed);
+  const std::unique_ptr<char, void (*)(void*)> real(::realpath(path.c_str(), nullptr), std::free);
+  if (real && path != real.get()) add_closed_folders(real.get(), closed);
+  return closed;
 }
 
 // A partition's folder stands in its disk's. Source: linux Documentation/ABI/stable/sysfs-block.
@@ -90,18 +124,20 @@ std::string disk_of(dev_t device) {
 
 }  // namespace
 
-PathFacts read_path_facts(const std::string& path) {
+PathFacts read_path_facts(const std::string& path, ImageChain chain) {
   PathFacts facts;
   struct stat status {};
   if (path.find('\0') != std::string::npos) {
     facts.error = text_of(EINVAL);
     return facts;
   }
+  facts.closed = closed_folders(path);
   if (::stat(path.c_str(), &status) < 0) {
     facts.error = text_of(errno);
     return facts;
   }
   facts.type = type_of(status.st_mode);
+  facts.rights = rights_of(status);
   const auto may = [&path](int access) {
     return ::faccessat(AT_FDCWD, path.c_str(), access, AT_EACCESS) == 0;
   };
@@ -114,8 +150,31 @@ PathFacts read_path_facts(const std::string& path) {
   if (has_content(facts.type)) {
     facts.disk = disk_of(S_ISBLK(status.st_mode) ? status.st_rdev : status.st_dev);
   }
-  if (facts.readable && has_content(facts.type)) read_content(path, facts);
+  if (facts.readable && has_content(facts.type)) read_content(path, chain, facts);
   return facts;
+}
+
+void read_image_chain(const std::string& path, std::map<std::string, PathFacts>& paths) {
+  constexpr int kLongestChain = 200;
+  std::string next = path;
+  for (int layer = 0; layer < kLongestChain && !next.empty(); ++layer) {
+    PathFacts& facts = paths[next];
+    if (facts.links) return;  // a circle, or what another image stands on, too
+    facts = read_path_facts(next, ImageChain::kRead);
+    if (!facts.links) return;
+    const ImageLinks links = *facts.links;
+    if (const auto data = linked_path(next, links.data_file)) {
+      paths.emplace(*data, read_path_facts(*data));
+    }
+    const auto backing = linked_path(next, links.backing_file);
+    next.clear();
+    if (!backing) return;
+    if (links.backing_format == "qcow2") {
+      next = *backing;
+    } else {
+      paths.emplace(*backing, read_path_facts(*backing));
+    }
+  }
 }
 
 std::string_view image_format_of(std::string_view first_bytes) {

@@ -76,7 +76,9 @@ Fd make_unnamed_file(const MemoryRegion& region) {
 
 Fd make_file(const MemoryRegion& region) {
   Fd fd = region.mount.empty() ? make_memfd(region) : make_unnamed_file(region);
-  if (::ftruncate(fd.get(), static_cast<off_t>(region.size.value)) != 0) {
+  const bool is_given =
+      !region.owner || ::fchown(fd.get(), *region.owner, static_cast<gid_t>(-1)) == 0;
+  if (!is_given || ::ftruncate(fd.get(), static_cast<off_t>(region.size.value)) != 0) {
     throw host_fault(region, system_error({}, {}, errno).parts().cause, {});
   }
   return fd;

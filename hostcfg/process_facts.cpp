@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace vmrig {
 namespace {
@@ -51,6 +52,39 @@ bool in_user_namespace(const FolderReader& root) {
   const std::string_view outside = take_word(text);
   const std::string_view length = take_word(text);
   return inside != "0" || outside != "0" || length != "4294967295";
+}
+
+// "inside outside count" a line.
+std::vector<IdRange> read_map(const FolderReader& root, const char* file) {
+  std::vector<IdRange> ranges;
+  const std::string content = root.text(file, kLimit).value_or(std::string{});
+  std::string_view text = content;
+  while (!text.empty()) {
+    std::string_view line = take_line(text);
+    const auto first = parse_number<unsigned>(take_word(line));
+    take_word(line);
+    const auto count = parse_number<unsigned>(take_word(line));
+    if (first && count && *count > 0) ranges.push_back({*first, *count});
+  }
+  return ranges;
+}
+
+// A user of a number has a group of the same.
+std::vector<IdRange> common_ids(const std::vector<IdRange>& users,
+                                const std::vector<IdRange>& groups) {
+  std::vector<IdRange> common;
+  for (const IdRange& a : users) {
+    for (const IdRange& b : groups) {
+      const std::uint64_t first = std::max(a.first, b.first);
+      const std::uint64_t end = std::min(std::uint64_t{a.first} + a.count,
+                                         std::uint64_t{b.first} + b.count);
+      if (first >= end) continue;
+      common.push_back({static_cast<unsigned>(first), static_cast<unsigned>(end - first)});
+    }
+  }
+  std::sort(common.begin(), common.end(),
+            [](const IdRange& a, const IdRange& b) { return a.first < b.first; });
+  return common;
 }
 
 // The hard limit in a row "Max locked memory   8388608   unlimited   bytes"; the names have
@@ -103,6 +137,12 @@ CpuSet read_process_facts(const FolderReader& root, HostFacts& facts) {
   facts.can_ipc_lock = over_host && has(CAP_IPC_LOCK);
   facts.can_sys_resource = over_host && has(CAP_SYS_RESOURCE);
   facts.can_sys_nice = over_host && has(CAP_SYS_NICE);
+  // Over what has ids of the namespace, which is all that vmrig starts.
+  facts.can_change_ids = has(CAP_SETUID) && has(CAP_SETGID);
+  facts.can_kill = has(CAP_KILL);
+  facts.can_sys_ptrace = has(CAP_SYS_PTRACE);
+  facts.ids =
+      common_ids(read_map(root, "proc/self/uid_map"), read_map(root, "proc/self/gid_map"));
   read_limits(root, facts);
   return status.nodes;
 }

@@ -24,6 +24,7 @@
 #include "hostcfg/pci_devices.hpp"
 #include "hostcfg/process_facts.hpp"
 #include "hostcfg/usb_devices.hpp"
+#include "hostcfg/users.hpp"
 #include "hostcfg/vf_settings.hpp"
 #include "hostcfg/vfio_facts.hpp"
 
@@ -176,6 +177,13 @@ HostFacts read_host_facts(const FactsRequest& request, const Topology& topology)
   if (request.usb == FactsRequest::Devices::kRead) facts.usb = read_usb_devices(*root);
   for (const std::string& path : request.paths) {
     facts.paths[path] = read_path_facts(below(request.root, path));
+  }
+  // Images name others by the paths of this very host.
+  if (request.root == "/") {
+    for (const std::string& image : request.images) read_image_chain(image, facts.paths);
+    for (const std::string& name : request.users) {
+      facts.users.emplace(name, read_user(name));
+    }
   }
   return facts;
 }

@@ -6,6 +6,7 @@
 #include <system_error>
 #include <utility>
 
+#include "hostcfg/access_lease.hpp"
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/cgroup_lease.hpp"
 #include "hostcfg/memory_lease.hpp"
@@ -119,6 +120,12 @@ struct Undo::Visit {
   }
   UndoLine operator()(const MountHugetlbfs& action) const {
     return UndoMemory{self.host_.memory(), self.rules_, entry.old, entry.stage}(action);
+  }
+  UndoLine operator()(const GrantAccess& action) const {
+    return UndoAccess{self.host_.access(), self.rules_, entry.old.access}(action);
+  }
+  UndoLine operator()(const MakeSocket& action) const {
+    return UndoAccess{self.host_.access(), self.rules_, entry.old.access}(action);
   }
   template <typename NetAction>
   UndoLine operator()(const NetAction& action) const {

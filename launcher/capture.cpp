@@ -105,6 +105,9 @@ Fd open_fifo(const std::string& path) {
   if (::fstat(fifo.get(), &status) < 0 || !S_ISFIFO(status.st_mode)) {
     throw refusal(ExitStatus::kUsage, path, "it is no FIFO");
   }
+  if (status.st_uid != ::geteuid()) {
+    throw refusal(ExitStatus::kUsage, path, "the FIFO is another user's");
+  }
   return fifo;
 }
 

@@ -11,6 +11,7 @@
 #include "hostcfg/files.hpp"
 #include "hostcfg/net_fds.hpp"
 #include "launcher/helper_process.hpp"
+#include "launcher/image_fds.hpp"
 
 namespace vmrig {
 namespace {
@@ -100,6 +101,16 @@ Fd open_one(const VmFolder& folder, const FdSource& source, const std::vector<He
       return open_passt(folder, source.name, helpers);
     case FdSource::Kind::kMemory:
       return copy_of_memory(source.name, memory);
+    case FdSource::Kind::kImage:
+      return open_image(source);
+    case FdSource::Kind::kLogFile:
+      return open_log_file(source.name);
+    case FdSource::Kind::kKvm:
+      return open_device(source.name);
+    case FdSource::Kind::kCopy:
+      return copy_to_memory(source.name);
+    case FdSource::Kind::kSwitchSocket:
+      return listen_at(source.name);
     case FdSource::Kind::kTapQueue:
     case FdSource::Kind::kMacvtapQueue:
     case FdSource::Kind::kVhostNet:

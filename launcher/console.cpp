@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -15,6 +16,8 @@
 #include <utility>
 
 #include "hostcfg/base/error.hpp"
+#include "qmp/error.hpp"
+#include "qmp/unix_socket.hpp"
 
 namespace vmrig {
 
@@ -143,7 +146,21 @@ struct ConsoleServer::State : std::enable_shared_from_this<State> {
     });
   }
 
+  // The folder keeps others out; this holds when somebody has opened it to them, too.
+  static bool may_connect(const Fd& fd) {
+    try {
+      const uid_t uid = qmp::peer_uid(fd.get());
+      return uid == 0 || uid == ::geteuid();
+    } catch (const qmp::Error&) {
+      return false;
+    }
+  }
+
   void welcome(Fd fd) {
+    if (!may_connect(fd)) {
+      log("console: a client of another user was refused");
+      return;
+    }
     if (clients.size() >= options.max_clients) {
       log("console: a client was refused, there are too many");
       return;

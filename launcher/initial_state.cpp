@@ -59,6 +59,12 @@ VmState initial_state(const Plan& plan, RunMode mode) {
                           .host_end = plan.host_ends[i],
                           .text = host_end_text(nic, plan.host_ends[i])});
   }
+  for (const auto& [id, files] : plan.disk_files) {
+    const auto fds = plan.disk_fds.find(id);
+    state.disks[id] = {.files = files,
+                       .fd_sets = fds == plan.disk_fds.end() ? std::vector<int>() : fds->second};
+  }
+  state.user = plan.user;
   state.nic_forms = plan.nic_forms;
   state.passed = passed_records(plan.passed, plan.taken_along);
   state.host_changes = host_changes(plan.host_steps);

@@ -42,7 +42,7 @@ Json to_json(const Lease& lease) {
                      {"pages", claim.pages},
                      {"reserved", claim.reserved}});
   }
-  return {{"vm", lease.vm},
+  Json json = {{"vm", lease.vm},
           {"exclusive_cpus", lease.exclusive_cpus.to_string()},
           {"shared_cpus", lease.shared_cpus.to_string()},
           {"written_disks", lease.written_disks},
@@ -52,6 +52,8 @@ Json to_json(const Lease& lease) {
           {"usb", lease.usb},
           {"interfaces", lease.interfaces},
           {"pages", std::move(pages)}};
+  if (lease.uid) json["uid"] = *lease.uid;
+  return json;
 }
 
 Lease lease_from_json(const Json& json) {
@@ -65,7 +67,9 @@ Lease lease_from_json(const Json& json) {
             .pci = addresses_from(json),
             .usb = json.value("usb", std::vector<std::string>()),
             .interfaces = json.value("interfaces", std::vector<std::string>()),
-            .pages = pages_from(json)};
+            .pages = pages_from(json),
+            .uid = json.contains("uid") ? std::optional(json.at("uid").get<unsigned>())
+                                        : std::nullopt};
   } catch (const std::exception& fault) {
     throw Error({.status = ExitStatus::kFailed,
                  .operation = "read the lease of a VM",

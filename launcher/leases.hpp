@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,7 @@ struct Lease {
   std::vector<std::string> usb;         // "bus.address"
   std::vector<std::string> interfaces;  // network devices that are its NICs' host ends
   std::vector<PageClaim> pages;
+  std::optional<unsigned> uid;  // that is QEMU's alone
 };
 
 Json to_json(const Lease& lease);

@@ -70,6 +70,11 @@ MemoryPart memory_part_of(const MemoryDeviceConfig& device, std::string origin,
   return part;
 }
 
+bool comes_from_hugetlbfs(const MemoryPart& part, const MemoryConfig& memory,
+                          const QemuUser& user) {
+  return memory.backing == MemoryBacking::kHugetlbfs && (part.prealloc || !user.is_confined);
+}
+
 HugetlbfsPlace hugetlbfs_place(const PlanInput& input, Bytes page_size) {
   const std::string own = fmt::format("{}/.hugetlbfs-{}", input.state_folder, to_string(page_size));
   for (const HugetlbfsMount& mount : input.facts.hugetlbfs) {
@@ -96,7 +101,8 @@ MemoryBackend plan_backend(const PlanInput& input, const MemoryPart& part, const
                         .share = memory.share,
                         .policy = part.policy,
                         .nodes = has_nodes ? part.nodes : CpuSet()};
-  const bool is_memfd = memory.backing == MemoryBacking::kMemfd;
+  const bool is_memfd = part.is_huge() ? !comes_from_hugetlbfs(part, memory, plan.user)
+                                       : memory.backing == MemoryBacking::kMemfd;
   if (is_populated) {
     regions.push_back({.name = part.id,
                        .origin = part.origin,
@@ -105,7 +111,9 @@ MemoryBackend plan_backend(const PlanInput& input, const MemoryPart& part, const
                        .policy = part.policy,
                        .nodes = backend.nodes,
                        .mount = is_memfd ? "" : hugetlbfs_place(input, part.page_size).path,
-                       .cpus = cpus});
+                       .cpus = cpus,
+                       .owner = plan.user.is_confined ? std::optional(plan.user.account.uid)
+                                                      : std::nullopt});
     backend.kind = MemoryBackend::Kind::kHugetlbfs;
     backend.mem_path = "/proc/self/fd/" + fds({FdSource::Kind::kMemory, part.id});
     backend.share = true;  // the pages are in the file, and have to be used from there

@@ -51,14 +51,15 @@ void check_room(const PlanInput& input, const NumaNode& node, const PageNeed& ne
   }
 }
 
-bool needs_hugetlbfs(const PlanInput& input, const MemoryPart& part) {
-  return part.is_huge() && input.config.memory.backing == MemoryBacking::kHugetlbfs;
+bool needs_hugetlbfs(const PlanInput& input, const QemuUser& user, const MemoryPart& part) {
+  return part.is_huge() && comes_from_hugetlbfs(part, input.config.memory, user);
 }
 
 }  // namespace
 
 std::vector<HostStep> plan_memory_steps(const PlanInput& input,
                                         const std::vector<MemoryPart>& parts,
+                                        const QemuUser& user,
                                         std::vector<PageClaim>& claims,
                                         std::vector<Diagnostic>& findings) {
   std::vector<HostStep> steps;
@@ -77,7 +78,7 @@ std::vector<HostStep> plan_memory_steps(const PlanInput& input,
   }
   std::set<Bytes> mounted;
   for (const MemoryPart& part : parts) {
-    if (!needs_hugetlbfs(input, part) || !mounted.insert(part.page_size).second) continue;
+    if (!needs_hugetlbfs(input, user, part) || !mounted.insert(part.page_size).second) continue;
     const HugetlbfsPlace place = hugetlbfs_place(input, part.page_size);
     if (!place.is_own) continue;
     if (!input.facts.can_sys_admin) {

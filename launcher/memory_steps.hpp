@@ -13,6 +13,7 @@ namespace vmrig {
 // `claims`.
 std::vector<HostStep> plan_memory_steps(const PlanInput& input,
                                         const std::vector<MemoryPart>& parts,
+                                        const QemuUser& user,
                                         std::vector<PageClaim>& claims,
                                         std::vector<Diagnostic>& findings);
 

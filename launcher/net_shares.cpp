@@ -21,6 +21,10 @@ std::string shared_device(const HostAction& action) {
     return fmt::format("pool of {} on node {}", to_string(pages->page_size), pages->node);
   }
   if (const auto* mount = std::get_if<MountHugetlbfs>(&action)) return mount->path;
+  if (const auto* grant = std::get_if<GrantAccess>(&action)) {
+    return grant->is_shared ? fmt::format("{} for user {}", grant->path, grant->uid)
+                            : std::string();
+  }
   if (const auto* bridge = std::get_if<CreateBridge>(&action)) return bridge->name;
   if (const auto* vlan = std::get_if<CreateVlan>(&action)) return vlan->name;
   return {};
@@ -40,7 +44,8 @@ bool has_share(const StateRoot& root, const VmEntry& vm, const std::string& devi
 }
 
 // What stood there before the first of the living VMs that share it.
-std::optional<OldState> old_of_others(const ShareCgroup& share, const VmFolder& folder) {
+std::optional<OldState> old_of_others(const HostAction& action, const VmFolder& folder) {
+  const std::string device = shared_device(action);
   const std::optional<StateRoot> root = StateRoot::open_existing(folder.root_path());
   if (!root) return std::nullopt;
   for (const VmEntry& vm : root->list()) {
@@ -49,8 +54,7 @@ std::optional<OldState> old_of_others(const ShareCgroup& share, const VmFolder& 
       const auto journal = read_journal(root->path() + "/" + vm.name + "/" + kJournalName);
       if (!journal) continue;
       for (const JournalEntry* entry : journal->open()) {
-        const auto* other = std::get_if<ShareCgroup>(&entry->action);
-        if (other != nullptr && other->base == share.base) return entry->old;
+        if (shared_device(entry->action) == device) return entry->old;
       }
     } catch (const Error&) {
       continue;
@@ -69,9 +73,11 @@ void claim_net_shares(HostControl& host, const Plan& plan, const VmFolder& folde
     const bool is_pool = std::holds_alternative<ReservePages>(step.action);
     if (is_pool || shared_device(step.action).empty()) continue;
     if (!lease) lease.emplace(host, folder.path_of(kJournalName), this_owner());
-    const auto* share = std::get_if<ShareCgroup>(&step.action);
+    // Of the others, what stands there tells who made it.
+    const bool asks_others = std::holds_alternative<ShareCgroup>(step.action) ||
+                             std::holds_alternative<GrantAccess>(step.action);
     const std::optional<OldState> old =
-        share != nullptr ? old_of_others(*share, folder) : std::nullopt;
+        asks_others ? old_of_others(step.action, folder) : std::nullopt;
     if (old) {
       lease->intend(step.action, *old);
     } else {

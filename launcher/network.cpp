@@ -74,6 +74,9 @@ class NetworkPlanner {
         break;
       case NicType::kVhostUser:
         check_vhost_user();
+        // A QEMU that is no longer root could not make it there.
+        end.has_socket = nic_->vhost_user.server && facts_.user_id == 0;
+        if (end.has_socket) plan_socket();
         break;
       case NicType::kPasst:
         plan_passt();
@@ -388,6 +391,13 @@ class NetworkPlanner {
     }
   }
 
+  void plan_socket() {
+    HostAction action(MakeSocket{.device = nic_->id, .path = *nic_->vhost_user.socket});
+    std::string text = describe_action(action, facts_);
+    std::string undo = describe_undo(action, facts_);
+    result_.steps.push_back({std::move(action), std::move(text), std::move(undo)});
+  }
+
   void plan_passt() {
     std::string program;
     bool was_checked = false;
@@ -406,7 +416,7 @@ class NetworkPlanner {
   }
 
   void check_rights() {
-    if (result_.steps.empty() || facts_.can_net_admin) return;
+    if (needs_rights_.empty() || facts_.can_net_admin) return;
     findings_.push_back(finding(
         Severity::kProblem, needs_rights_,
         "taps, macvtaps and bridges can't be made without CAP_NET_ADMIN",

@@ -62,6 +62,8 @@ bool is_of_nic(const HostAction& action, const NicConfig& nic, std::string_view 
              return std::visit(IsUsedBy{other}, action);
            });
   }
+  if (const auto* grant = std::get_if<GrantAccess>(&action)) return grant->device == nic.id;
+  if (const auto* socket = std::get_if<MakeSocket>(&action)) return socket->device == nic.id;
   const std::string device = std::visit(DeviceOf{}, action);
   return !device.empty() && device == interface_name(nic, vm_name);
 }

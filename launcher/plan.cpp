@@ -13,8 +13,11 @@
 #include "devices/rng.hpp"
 #include "devices/vfio.hpp"
 #include "launcher/accelerator.hpp"
+#include "launcher/access_plan.hpp"
+#include "launcher/child_fd_plan.hpp"
 #include "launcher/command_line.hpp"
 #include "launcher/guest_nodes.hpp"
+#include "launcher/image_chain.hpp"
 #include "launcher/limits.hpp"
 #include "launcher/memory_limits.hpp"
 #include "launcher/memory_plan.hpp"
@@ -46,10 +49,11 @@ class Planner {
     Passthrough passthrough(input_, plan_.preflight);
     plan_.placement =
         place_threads(input_, plan_.hugepages, passthrough.node_wishes(), plan_.preflight);
+    plan_.user = choose_user(input_, plan_.placement, plan_.hugepages, plan_.preflight);
     choose_memory();
     plan_.passed = passthrough.choose(plan_.placement.near);
     HostSteps host = plan_host_steps(input_, plan_.passed, plan_.preflight);
-    plan_.host_steps = plan_memory_steps(input_, parts_, plan_.claim.pages, plan_.preflight);
+    plan_.host_steps = plan_memory_steps(input_, parts_, plan_.user, plan_.claim.pages, plan_.preflight);
     plan_.host_steps.insert(plan_.host_steps.end(), std::make_move_iterator(host.steps.begin()),
                             std::make_move_iterator(host.steps.end()));
     plan_.claim.pci = addresses_of(plan_.passed, host.along);
@@ -65,6 +69,8 @@ class Planner {
     check_macs(input_, plan_.preflight);
     check_scheduling(input_, plan_, plan_.preflight);
     usb_ = choose_usb(input_, plan_.claim.usb, plan_.preflight);
+    find_disk_files();
+    access();
     make_claim();
 
     option({"-name", "guest=" + config_.name + ",debug-threads=on"}, "name");
@@ -149,11 +155,18 @@ class Planner {
     }
     if (!config_.memory.lock && plan_.passed.empty()) return;
     const std::string path = config_.memory.lock ? "memory.lock" : plan_.passed.front().origin;
-    if (!facts.memlock_limit || facts.can_ipc_lock || facts.can_sys_resource) {
-      if (facts.memlock_limit && facts.can_sys_resource) {
-        plan_.locked_memory = LockedMemory::kUnlimited;
-      }
+    if (!facts.memlock_limit || facts.can_sys_resource) {
+      plan_.locked_memory = LockedMemory::kUnlimited;
       add(finding(Severity::kOk, path, "memory may be locked"));
+      return;
+    }
+    if (facts.can_ipc_lock) {
+      plan_.user.keeps_ipc_lock = true;
+      add(finding(Severity::kWarning, path,
+                  fmt::format("the limit on locked memory is {}, and vmrig can't raise it: QEMU "
+                              "keeps CAP_IPC_LOCK, by which it may lock without limit",
+                              to_string(*facts.memlock_limit)),
+                  "ulimit -l unlimited (LimitMEMLOCK=infinity in a systemd unit)"));
       return;
     }
     add(finding(Severity::kProblem, path,
@@ -190,9 +203,28 @@ class Planner {
 
   int max_vcpus() const { return config_.cpu.max_vcpus.value_or(config_.cpu.vcpus); }
 
+  void find_disk_files() {
+    for (const auto& [disk, origin] : storages_of(config_)) {
+      plan_.disk_files[disk.id] = files_of(disk, origin, input_, plan_.preflight);
+    }
+  }
+
+  // What QEMU has to open itself, as the user that it is.
+  void access() {
+    check_qemu_access(input_, plan_.user, plan_.preflight);
+    if (kvm()) kvm_access_ = plan_kvm_access(input_, plan_.user, plan_.preflight);
+    if (kvm_access_ == KvmAccess::kByAcl) plan_.host_steps.push_back(kvm_step(input_, plan_.user));
+    const AccessWish wish{.passed = has_iommufd() ? std::vector<PassedDevice>() : plan_.passed,
+                          .usb_places = plan_.claim.usb};
+    for (HostStep& step : plan_access(input_, plan_.user, wish)) {
+      plan_.host_steps.push_back(std::move(step));
+    }
+  }
+
   void make_claim() {
     Lease& claim = plan_.claim;
     claim.vm = config_.name;
+    if (plan_.user.kind == QemuUser::Kind::kOwn) claim.uid = plan_.user.account.uid;
     CpuSet cpus = plan_.placement.emulator;
     for (const CpuSet& vcpu : plan_.placement.vcpus) cpus = cpus | vcpu;
     for (const auto& [id, iothread] : plan_.placement.iothreads) cpus = cpus | iothread;
@@ -209,7 +241,7 @@ class Planner {
     } else {
       claim.shared_cpus = cpus;
     }
-    claim_devices(config_, claim);
+    claim_devices(config_, plan_.disk_files, claim);
   }
 
   void sandbox() {
@@ -236,7 +268,11 @@ class Planner {
     if (has_hpet) props["hpet"] = config_.clock.hpet;
     option({"-machine", keyval(props)}, "machine");
     if (!has_hpet && !config_.clock.hpet) option({"-no-hpet"}, "clock.hpet");
-    option({"-accel", kvm() ? "kvm" : "tcg,thread=multi"}, "machine.accel");
+    std::string accel = kvm() ? "kvm" : "tcg,thread=multi";
+    if (kvm_access_ == KvmAccess::kByFd) {
+      accel += ",device=" + fds_.path({FdSource::Kind::kKvm, kKvmNode}, "machine.accel");
+    }
+    option({"-accel", accel}, "machine.accel");
   }
 
   // AMD's CPUs have no IA32_ARCH_CAPABILITIES. Some kernels offer it there all the same and then
@@ -294,7 +330,7 @@ class Planner {
 
   MemoryBackend backend_of(const MemoryPart& part) {
     return plan_backend(input_, part, plan_, plan_.regions,
-                        [this](const FdSource& source) { return pass_fd(source); });
+                        fds_.naming("rule: fds"));
   }
 
   void memory() {
@@ -342,14 +378,9 @@ class Planner {
     option({"-boot", "strict=on"}, "boot");
   }
 
-  std::string pass_fd(const FdSource& source) {
-    const int number = kFirstChildFd + static_cast<int>(plan_.fds.size());
-    plan_.fds.push_back({number, source});
-    return std::to_string(number);
-  }
-
   void monitor() {
-    const std::string fd = pass_fd({FdSource::Kind::kListeningSocket, kMonitorSocketName});
+    const std::string fd =
+        fds_.number({FdSource::Kind::kListeningSocket, kMonitorSocketName});
     option({"-chardev", "socket,id=vmrig-qmp,fd=" + fd + ",server=on,wait=off"}, "rule: QMP");
     option({"-mon", "chardev=vmrig-qmp,mode=control"}, "rule: QMP");
   }
@@ -390,14 +421,15 @@ class Planner {
       list.push_back(describe_iothread(config_.iothreads[i], fmt::format("iothreads[{}]", i)));
     }
     for (std::size_t i = 0; i < config_.serial.size(); ++i) {
-      list.push_back(describe_serial(config_.serial[i], fmt::format("serial[{}]", i),
-                                     static_cast<int>(i),
-                                     [this](const FdSource& source) { return pass_fd(source); }));
+      const std::string origin = fmt::format("serial[{}]", i);
+      list.push_back(
+          describe_serial(config_.serial[i], origin, static_cast<int>(i), fds_.naming(origin)));
     }
     for (std::size_t i = 0; i < config_.disks.size(); ++i) {
       const DiskConfig& disk = config_.disks[i];
-      append(list, describe_disk(disk, fmt::format("disks[{}]", i), bootindex(disk.id),
-                                 input_.facts.is_block_device(disk.path)));
+      const std::string origin = fmt::format("disks[{}]", i);
+      append(list, describe_disk(disk, origin, bootindex(disk.id), plan_.disk_files[disk.id],
+                                 fds_.disk_naming(disk.id, origin)));
     }
     for (std::size_t i = 0; i < config_.nics.size(); ++i) {
       const NicConfig& nic = config_.nics[i];
@@ -407,7 +439,7 @@ class Planner {
                                    .vm_name = config_.name,
                                    .bootindex = bootindex(nic.id)},
                                   plan_.host_ends[i], plan_.nic_forms,
-                                  [this](const FdSource& source) { return pass_fd(source); }));
+                                  fds_.naming("rule: fds")));
     }
     const std::size_t first_passed = list.size();
     for (const PassedDevice& passed : plan_.passed) list.push_back(describe_passed(passed));
@@ -422,8 +454,9 @@ class Planner {
                                             fmt::format("memory.devices[{}]", i)));
     }
     for (std::size_t i = 0; i < usb_.size(); ++i) {
-      const bool on_block_device = usb_[i].path && input_.facts.is_block_device(*usb_[i].path);
-      append(list, describe_usb(usb_[i], fmt::format("usb[{}]", i), on_block_device));
+      const std::string origin = fmt::format("usb[{}]", i);
+      append(list, describe_usb(usb_[i], origin, plan_.disk_files[usb_[i].id],
+                                fds_.disk_naming(usb_[i].id, origin)));
     }
 
     PciSlots slots(config_.machine.type == MachineType::kQ35 ? PciLayout::kPcie
@@ -454,7 +487,7 @@ class Planner {
     slots.add_spare_ports(config_.machine.hotplug_ports);
     for (const DeviceDescription& port : slots.ports()) device(port);
     if (uses_iommufd_) {
-      device(describe_iommufd([this](const FdSource& source) { return pass_fd(source); }));
+      device(describe_iommufd(fds_.naming("rule: fds")));
     }
     for (const DeviceDescription& description : list) device(description);
   }
@@ -513,11 +546,14 @@ class Planner {
     if (vfio != nullptr) {
       front_end.rombar = vfio->rombar;
       front_end.romfile = vfio->romfile;
+      if (vfio->romfile && !vfio->romfile->empty()) {
+        front_end.romfile = fds_.readable(*vfio->romfile, input_.facts, passed.origin);
+      }
       front_end.properties = vfio->properties;
     } else if (front_end.bootindex < 0) {
       front_end.romfile = "";  // no network boot: the firmware need not load the option ROM
     }
-    return describe_vfio(front_end, [this](const FdSource& source) { return pass_fd(source); });
+    return describe_vfio(front_end, fds_.naming("rule: fds"));
   }
 
   const VfioConfig* find_vfio(const std::string& id) const {
@@ -554,15 +590,23 @@ class Planner {
 
   void boot() {
     const BootConfig& boot = config_.boot;
-    if (boot.kernel) option({"-kernel", *boot.kernel}, "boot.kernel");
-    if (boot.initrd) option({"-initrd", *boot.initrd}, "boot.initrd");
+    const auto file = [this](const char* name, const std::optional<std::string>& path) {
+      if (!path) return;
+      const std::string origin = std::string("boot.") + name;
+      std::string readable = fds_.readable(*path, input_.facts, origin);
+      option({std::string("-") + name, std::move(readable)}, origin);
+    };
+    file("kernel", boot.kernel);
+    file("initrd", boot.initrd);
     if (boot.cmdline) option({"-append", *boot.cmdline}, "boot.cmdline");
   }
 
   const PlanInput& input_;
   const VmConfig& config_;
   Plan plan_;
+  ChildFdPlan fds_{plan_};
   bool uses_iommufd_ = false;
+  KvmAccess kvm_access_ = KvmAccess::kOpen;
   std::vector<MemoryPart> parts_;  // the RAM, then memory.devices
   std::size_t ram_parts_ = 0;
   std::vector<UsbConfig> usb_;  // of the config, each host device settled
@@ -592,13 +636,22 @@ void Plan::require_good() const {
 
 Plan make_plan(const PlanInput& input) { return Planner(input).make(); }
 
-void claim_devices(const VmConfig& config, Lease& claim) {
+void claim_devices(const VmConfig& config, const std::map<std::string, DiskFiles>& files,
+                   Lease& claim) {
   claim.written_disks.clear();
   claim.read_disks.clear();
   claim.macs.clear();
   claim.interfaces.clear();
   for (const auto& [disk, origin] : storages_of(config)) {
-    (disk.readonly ? claim.read_disks : claim.written_disks).push_back(disk.path);
+    std::vector<std::string>& own = disk.readonly ? claim.read_disks : claim.written_disks;
+    own.push_back(disk.path);
+    const auto known = files.find(disk.id);
+    if (known == files.end()) continue;
+    if (known->second.data) own.push_back(known->second.data->path);
+    for (const ImageLayer& layer : known->second.backing) {
+      claim.read_disks.push_back(layer.file.path);
+      if (layer.data) claim.read_disks.push_back(layer.data->path);
+    }
   }
   for (const NicConfig& nic : config.nics) {
     if (has_shared_network(nic)) claim.macs.push_back(mac_of(nic, config.name));

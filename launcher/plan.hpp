@@ -17,6 +17,7 @@
 #include "launcher/guest_cell.hpp"
 #include "launcher/host_step.hpp"
 #include "launcher/leases.hpp"
+#include "launcher/qemu_user.hpp"
 #include "qmp/caps.hpp"
 
 namespace vmrig {
@@ -81,10 +82,13 @@ struct Plan {
   std::vector<HostStep> host_steps;  // in order; undone in reverse once QEMU is gone
   LockedMemory locked_memory = LockedMemory::kAsIs;
   std::string cgroup;  // folder of the one that QEMU is started in; empty: vmrig's own
+  QemuUser user;
   std::vector<QemuArgument> arguments;
   std::vector<ChildFd> fds;
   std::vector<MemoryRegion> regions;    // populated before QEMU starts; each has its fd in `fds`
   std::vector<NicHostEnd> host_ends;    // one a NIC of the config, in its order
+  std::map<std::string, DiskFiles> disk_files;        // by id, of disks and USB storage
+  std::map<std::string, std::vector<int>> disk_fds;   // by id: the fd sets of its files
   NicForms nic_forms;                   // of this QEMU
   std::vector<Helper> helpers;          // started before QEMU
   std::vector<std::string> links_down;  // ids of NICs whose link is down before the guest runs
@@ -109,6 +113,8 @@ struct PlanInput {
 Plan make_plan(const PlanInput& input);
 
 // Sets what the config's devices hold, but for PCI devices, whose addresses it need not name.
-void claim_devices(const VmConfig& config, Lease& claim);
+// `files` are its disks', by id.
+void claim_devices(const VmConfig& config, const std::map<std::string, DiskFiles>& files,
+                   Lease& claim);
 
 }  // namespace vmrig

@@ -18,6 +18,8 @@
 
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/files.hpp"
+#include "hostcfg/folder_reader.hpp"
+#include "hostcfg/process_rights.hpp"
 
 namespace vmrig {
 namespace {
@@ -62,6 +64,15 @@ std::optional<ProcessIdentity> identify_process(pid_t pid) {
 }
 
 bool is_alive(const ProcessIdentity& process) { return identify_process(process.pid) == process; }
+
+bool is_alive_of(const ProcessIdentity& process, uid_t user) {
+  const std::optional<FolderReader> root = FolderReader::open("/");
+  if (!root || !is_alive(process)) return false;
+  const std::optional<ProcessRights> rights = read_process_rights(*root, process.pid);
+  return rights && !rights->uids.empty() &&
+         std::all_of(rights->uids.begin(), rights->uids.end(),
+                     [user](unsigned uid) { return uid == user; });
+}
 
 Fd open_pidfd(const ProcessIdentity& process) {
   // pidfd_open sets close-on-exec by itself. Source: pidfd_open(2).

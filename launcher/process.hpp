@@ -26,6 +26,10 @@ std::optional<ProcessIdentity> identify_process(pid_t pid);
 // A zombie is not alive, though its pid and start time still match.
 bool is_alive(const ProcessIdentity& process);
 
+// Whether it is alive, and of that user. Who controls another user's VM takes the pids from that
+// user's file, and must end nobody else's process for it.
+bool is_alive_of(const ProcessIdentity& process, uid_t user);
+
 // A pidfd of exactly that process, close-on-exec; empty when it is gone. Throws vmrig::Error when
 // the kernel refuses (no fds left).
 Fd open_pidfd(const ProcessIdentity& process);

@@ -70,6 +70,19 @@ std::uint64_t size_of(int fd) {
   return ::fstat(fd, &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
 }
 
+Privileges privileges_of(const QemuUser& user) {
+  Privileges privileges;
+  if (user.kind != QemuUser::Kind::kCaller) {
+    const Account& account = user.account;
+    privileges.ids = Privileges::Ids{.uid = account.uid,
+                                     .gid = account.gid,
+                                     .groups = {account.groups.begin(), account.groups.end()}};
+  }
+  privileges.keeps_ipc_lock = user.keeps_ipc_lock;
+  if (user.max_tasks) privileges.max_tasks = static_cast<rlim_t>(*user.max_tasks);
+  return privileges;
+}
+
 SpawnRequest spawn_request(const Plan& plan, const std::vector<Fd>& fds, int log,
                            const LaunchOptions& options) {
   SpawnRequest request;
@@ -82,6 +95,8 @@ SpawnRequest spawn_request(const Plan& plan, const std::vector<Fd>& fds, int log
   request.parent_death = options.parent_death;
   request.cpus = plan.placement.emulator;
   request.cgroup = plan.cgroup;
+  request.group = SpawnRequest::Group::kOwnSession;
+  request.privileges = privileges_of(plan.user);
   if (plan.locked_memory == LockedMemory::kUnlimited) {
     request.memory_lock = SpawnRequest::MemoryLock::kUnlimited;
   }

@@ -161,6 +161,17 @@ std::string memory_text(const Plan& plan) {
   return text;
 }
 
+std::string user_text(const Plan& plan) {
+  std::string text = "user " + printable(describe(plan.user));
+  if (plan.user.keeps_ipc_lock) {
+    text += ", CAP_IPC_LOCK alone";
+  } else {
+    text += ", no capabilities";
+  }
+  text += plan.config.security.sandbox ? ", sandboxed" : ", no sandbox";
+  return text;
+}
+
 std::string disk_text(const DiskConfig& disk) {
   std::string text = fmt::format("{} {} {}, cache {}", printable(disk.id), quote(disk.path),
                                  name_of(effective_format(disk)), name_of(disk.cache));
@@ -271,6 +282,16 @@ std::string_view fd_kind_name(FdSource::Kind kind) {
       return "passt";
     case FdSource::Kind::kMemory:
       return "memory";
+    case FdSource::Kind::kImage:
+      return "image";
+    case FdSource::Kind::kLogFile:
+      return "log file";
+    case FdSource::Kind::kKvm:
+      return "kvm";
+    case FdSource::Kind::kCopy:
+      return "copy in memory";
+    case FdSource::Kind::kSwitchSocket:
+      return "switch socket";
   }
   return "";
 }
@@ -368,6 +389,7 @@ std::string show_plan(const Plan& plan, const PlanView& view) {
   for (std::size_t i = 0; i < placement.cells.size(); ++i) {
     rows.row(i == 0 ? "  numa" : "", cell_text(placement.cells[i], i));
   }
+  rows.row("  QEMU", user_text(plan));
   for (const DiskConfig& disk : plan.config.disks) {
     rows.row(&disk == &plan.config.disks.front() ? "  disks" : "", disk_text(disk));
   }
@@ -437,6 +459,7 @@ Json to_json(const Plan& plan) {
       {"passed", std::move(passed)},
       {"host_steps", std::move(steps)},
       {"cgroup", plan.cgroup},
+      {"user", to_json(plan.user)},
       {"locked_memory", plan.locked_memory == LockedMemory::kUnlimited ? "unlimited" : "as it is"},
       {"preflight", std::move(preflight)},
       {"claim", to_json(plan.claim)}};

@@ -1,11 +1,13 @@
 // Starts a program with exactly the fds, signal state and CPUs that it is to have.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/fd.hpp"
+#include "launcher/drop_privileges.hpp"
 #include "launcher/process.hpp"
 
 namespace vmrig {
@@ -30,6 +32,7 @@ struct SpawnRequest {
   MemoryLock memory_lock = MemoryLock::kAsIs;
   CpuSet cpus;              // affinity from before exec; empty: as the parent's
   std::string cgroup = {};  // folder of a cgroup (v2), entered before exec; empty: the parent's
+  std::optional<Privileges> privileges = {};  // what it keeps; none: all that the parent has
 };
 
 struct Child {

@@ -50,6 +50,18 @@ Fd try_lock(int folder, const std::string& path) {
   throw system_error("lock", path, errno);
 }
 
+uid_t owner_of(int folder) {
+  struct stat status {};
+  return ::fstat(folder, &status) == 0 ? status.st_uid : static_cast<uid_t>(-1);
+}
+
+Error not_ours(const std::string& path, uid_t owner) {
+  return Error({.operation = "use the state folder",
+                .object = path,
+                .cause = fmt::format("it belongs to user {}, not to user {}", owner, ::geteuid()),
+                .mend = fmt::format("vmrig as that user: setpriv --reuid {} vmrig …", owner)});
+}
+
 bool is_same_file(int fd, const std::string& path) {
   struct stat opened {};
   struct stat named {};
@@ -58,9 +70,9 @@ bool is_same_file(int fd, const std::string& path) {
 }
 
 // Whether the folder's journal, of this boot, names changes of the host that are not undone.
-bool owes_the_host(const VmFolder& folder) {
+bool owes_the_host(const std::string& journal_path) {
   try {
-    const std::optional<JournalContent> journal = read_journal(folder.path_of(kJournalName));
+    const std::optional<JournalContent> journal = read_journal(journal_path);
     if (!journal || journal->open().empty()) return false;
     return !journal->owner || journal->owner->boot_id == read_boot_id();
   } catch (const Error&) {
@@ -120,7 +132,17 @@ std::optional<StateRoot> StateRoot::open_existing(const std::string& path) {
     if (errno == ENOENT) return std::nullopt;
     throw system_error("open the state folder", path, errno);
   }
+  const uid_t owner = owner_of(folder.get());
+  if (owner != ::geteuid() && ::geteuid() != 0) throw not_ours(path, owner);
   return StateRoot(path, std::move(folder));
+}
+
+std::optional<StateRoot> StateRoot::open_own(const std::string& path) {
+  std::optional<StateRoot> root = open_existing(path);
+  if (!root) return root;
+  const uid_t owner = owner_of(root->folder_.get());
+  if (owner != ::geteuid()) throw not_ours(path, owner);
+  return root;
 }
 
 StateRoot::Lock StateRoot::lock() const {
@@ -147,7 +169,7 @@ std::optional<VmFolder> StateRoot::open_folder(const std::string& name) const {
                  .cause = fmt::format("it belongs to user {}", status.st_uid),
                  .mend = {}});
   }
-  return VmFolder(name, path_ + "/" + name, path_, std::move(fd));
+  return VmFolder(name, path_ + "/" + name, path_, std::move(fd), status.st_uid);
 }
 
 VmEntry StateRoot::examine(const VmFolder& folder) const {
@@ -162,7 +184,9 @@ VmEntry StateRoot::examine(const VmFolder& folder) const {
     entry.problem = error.what();
   }
   if (entry.state && entry.state->boot_id == read_boot_id()) {
-    entry.qemu_alive = is_alive(entry.state->qemu);
+    const bool is_ours = folder.owner() == ::geteuid();
+    entry.qemu_alive = is_ours ? is_alive(entry.state->qemu)
+                               : is_alive_of(entry.state->qemu, folder.owner());
   }
   if (entry.supervisor_alive) {
     switch (entry.state ? entry.state->state : RunState::kStarting) {
@@ -231,6 +255,19 @@ std::vector<Lease> leases_of(const std::vector<VmEntry>& vms) {
     leases.push_back(claim_now(entry));
   }
   return leases;
+}
+
+std::vector<Lease> owed_uids(const std::vector<VmEntry>& vms) {
+  std::vector<Lease> owed;
+  for (const VmEntry& entry : vms) {
+    if (entry.living() || !entry.state || !entry.state->claim.uid) continue;
+    if (!owes_the_host(entry.path + "/" + kJournalName)) continue;
+    Lease lease;
+    lease.vm = entry.name;
+    lease.uid = entry.state->claim.uid;
+    owed.push_back(std::move(lease));
+  }
+  return owed;
 }
 
 VmFolder StateRoot::claim(const Lock&, VmState& state) {
@@ -311,12 +348,12 @@ std::vector<std::string> StateRoot::clean(const Lock&) {
       Fd fd(::openat(folder_.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
       // Its supervisor may be deleting it just now.
       if (fd && !is_locked(fd.get()))
-        VmFolder(name, path_ + "/" + name, path_, std::move(fd)).remove();
+        VmFolder(name, path_ + "/" + name, path_, std::move(fd), ::geteuid()).remove();
       continue;
     }
     std::optional<VmFolder> folder = open_folder(name);
     if (!folder || examine(*folder).condition != VmCondition::kStale) continue;
-    if (owes_the_host(*folder)) continue;
+    if (owes_the_host(folder->path_of(kJournalName))) continue;
     folder->remove();
     removed.push_back(name);
   }

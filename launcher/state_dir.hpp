@@ -53,6 +53,10 @@ struct VmEntry {
 // state could not be read.
 std::vector<Lease> leases_of(const std::vector<VmEntry>& vms);
 
+// The uids of dead VMs that stand in something of the host's still, as leases that hold nothing
+// else: another VM of that uid would have it, and lose it when it is undone.
+std::vector<Lease> owed_uids(const std::vector<VmEntry>& vms);
+
 // NAME/ below the state folder, opened. Move-only. With the lock held (claim), it is the
 // supervisor's: nobody else may start that name as long as the object lives.
 class VmFolder {
@@ -62,6 +66,7 @@ class VmFolder {
   const std::string& root_path() const { return root_path_; }
   std::string path_of(std::string_view file) const { return path_ + "/" + std::string(file); }
   bool is_claimed() const { return static_cast<bool>(lock_); }
+  uid_t owner() const { return owner_; }
 
   // A listening socket of that name, mode 0600, close-on-exec, non-blocking; an old one is
   // replaced. Works for paths of any length. Throws vmrig::Error.
@@ -82,13 +87,14 @@ class VmFolder {
 
  private:
   friend class StateRoot;
-  VmFolder(std::string name, std::string path, std::string root_path, Fd folder);
+  VmFolder(std::string name, std::string path, std::string root_path, Fd folder, uid_t owner);
   std::string socket_path(const std::string& name) const;
 
   std::string name_;
   std::string path_;
   std::string root_path_;
   Fd folder_;
+  uid_t owner_ = 0;
   Fd lock_;
 };
 
@@ -105,8 +111,11 @@ class StateRoot {
   // Makes the folder (0700) unless it is there. Throws vmrig::Error when it is a symlink, another
   // user's, or open to others.
   static StateRoot open(const std::string& path);
-  // nullopt when there is no such folder; for commands that only read.
+  // nullopt when there is no such folder; for commands that only read. Throws vmrig::Error when it
+  // belongs to another user, unless root asks.
   static std::optional<StateRoot> open_existing(const std::string& path);
+  // The same for who acts on what stands there: root does not do what another user's files say.
+  static std::optional<StateRoot> open_own(const std::string& path);
 
   const std::string& path() const { return path_; }
 

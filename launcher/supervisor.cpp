@@ -21,6 +21,7 @@
 #include <string>
 #include <utility>
 
+#include "launcher/access_watch.hpp"
 #include "launcher/capture.hpp"
 #include "launcher/console.hpp"
 #include "launcher/hotplug/hotplug.hpp"
@@ -130,6 +131,7 @@ class Supervisor {
     }
     if (!fault) fault = co_await tell_of_start();
     if (fault) {
+      stop_watching();
       if (session_.exit) co_await end_for_fault();
       if (request_) request_->memory.clear();  // before its pages are given back
       const std::string not_given_back = co_await host_.give_back(folder());
@@ -153,6 +155,7 @@ class Supervisor {
   VmFolder& folder() { return request_ ? request_->folder : *folder_; }
 
   void save() {
+    if (is_watching_) access_watch_.look_after(coming_sockets(state_));
     try {
       folder().write_state(state_);
     } catch (const Error& error) {
@@ -173,6 +176,7 @@ class Supervisor {
   // From the plan to a guest that runs and sockets that serve.
   asio::awaitable<void> start() {
     co_await host_.prepare(request_->plan, folder());
+    access_watch_.look_after(coming_sockets(state_));
     co_await get_memory();
     LaunchOptions launch_options;
     launch_options.first = options_.first;
@@ -289,6 +293,12 @@ class Supervisor {
     co_return std::nullopt;
   }
 
+  // What is given back now must not be given once more.
+  void stop_watching() {
+    is_watching_ = false;
+    access_watch_.look_after({});
+  }
+
   asio::awaitable<void> end_for_fault() {
     StopOptions quick;
     quick.first = StopOptions::First::kQuit;
@@ -301,6 +311,7 @@ class Supervisor {
 
   // QEMU is gone: what it was, the host side undone, everyone told.
   asio::awaitable<VmOutcome> finish() {
+    stop_watching();
     if (session_.monitor->is_open()) {
       asio::steady_timer& timer = monitor_closed_;
       timer.expires_after(kLastWords);
@@ -574,6 +585,8 @@ class Supervisor {
   asio::signal_set signals_;
   VmState state_;
   HostSide host_;
+  AccessWatch access_watch_{context_.get_executor(),
+                            [this](const std::string& line) { log_.write("host: " + line); }};
   StopOptions stop_defaults_;
   Session session_;
   std::unique_ptr<qmp::Client> retired_monitor_;  // commands that it failed may still resume
@@ -599,6 +612,7 @@ class Supervisor {
   int qemu_pidfd_ = -1;    // borrowed
   int stop_requests_ = 0;  // by anyone
   int stop_signals_ = 0;
+  bool is_watching_ = true;  // over the access to sockets
   bool is_over_ = false;
   bool is_adopted_ = false;
   bool has_shut_down_ = false;

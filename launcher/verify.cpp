@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "launcher/stray_threads.hpp"
+#include "launcher/verify_privileges.hpp"
 
 namespace vmrig {
 namespace {
@@ -36,6 +37,7 @@ class Verifier {
     }
     check_scheduler();
     if (measured_.limits) check_limits(*measured_.limits);
+    check_privileges();
     check_memory();
     check_lock();
     for (const VfioMeasurement& vfio : measured_.vfio) check_vfio(vfio);
@@ -137,6 +139,14 @@ class Verifier {
                            reading.found.empty() ? "is not there" : reading.found);
     }
     add("limits", expected, limits.as_wanted() ? "as expected" : found, limits.as_wanted());
+  }
+
+  // A VM of a version before users has none to compare with.
+  void check_privileges() {
+    if (!state_.user || !measured_.rights) return;
+    PrivilegesVerdict verdict =
+        judge_privileges(*state_.user, config_.security.sandbox, *measured_.rights);
+    add("privileges", std::move(verdict.expected), std::move(verdict.found), verdict.pass);
   }
 
   struct Backing {

@@ -9,10 +9,6 @@
 
 namespace vmrig {
 
-// Whether a process has the Unix stream socket of this path open. It is not connected to: there
-// are switches that serve one connection only. True when that can't be told.
-bool has_listener(const std::string& path);
-
 // That no switch serves the NIC `id`: nobody listens on the socket, or nobody has connected to it.
 Error no_switch(std::string operation, const std::string& id, const VhostUserConfig& nic);
 

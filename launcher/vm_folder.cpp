@@ -66,11 +66,13 @@ void delete_content(int folder) {
 
 }  // namespace
 
-VmFolder::VmFolder(std::string name, std::string path, std::string root_path, Fd folder)
+VmFolder::VmFolder(std::string name, std::string path, std::string root_path, Fd folder,
+                   uid_t owner)
     : name_(std::move(name)),
       path_(std::move(path)),
       root_path_(std::move(root_path)),
-      folder_(std::move(folder)) {}
+      folder_(std::move(folder)),
+      owner_(owner) {}
 
 std::string VmFolder::socket_path(const std::string& name) const {
   std::string direct = path_of(name);

@@ -162,6 +162,7 @@ VmMeasurement measure_vm(const VmState& state, std::chrono::nanoseconds window) 
   measured.locked = read_locked(*root, state.qemu.pid);
   measured.vfio = measure_vfio(*root, state);
   measured.limits = read_vm_limits(state);
+  measured.rights = read_process_rights(*root, state.qemu.pid);
   return measured;
 }
 

@@ -8,6 +8,7 @@
 
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/memory_use.hpp"
+#include "hostcfg/process_rights.hpp"
 #include "hostcfg/thread_use.hpp"
 #include "launcher/vm_limits.hpp"
 #include "launcher/vm_state.hpp"
@@ -47,6 +48,7 @@ struct VmMeasurement {
   Bytes locked;                       // VmLck
   std::vector<VfioMeasurement> vfio;  // as in state.passed
   std::optional<VmLimits> limits;     // of its cgroup
+  std::optional<ProcessRights> rights;
 };
 
 // Takes `window`. What QEMU's process does not show (another user's) is left empty.

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "hostcfg/base/error.hpp"
+#include "launcher/image_chain.hpp"
 
 namespace vmrig {
 namespace {
@@ -125,6 +126,7 @@ Json to_json(const NicRecord& nic) {
           {"interface", nic.host_end.interface},
           {"queues", nic.host_end.queues},
           {"vhost", nic.host_end.vhost},
+          {"has_socket", nic.host_end.has_socket},
           {"text", nic.text}};
 }
 
@@ -132,8 +134,26 @@ NicRecord nic_from_json(const Json& json) {
   return {.id = json.at("id").get<std::string>(),
           .host_end = {.interface = json.at("interface").get<std::string>(),
                        .queues = json.at("queues").get<int>(),
-                       .vhost = json.at("vhost").get<bool>()},
+                       .vhost = json.at("vhost").get<bool>(),
+                       .has_socket = json.value("has_socket", false)},
           .text = json.at("text").get<std::string>()};
+}
+
+Json to_json(const std::map<std::string, DiskRecord>& disks) {
+  Json json = Json::object();
+  for (const auto& [id, disk] : disks) {
+    json[id] = {{"files", to_json(disk.files)}, {"fd_sets", disk.fd_sets}};
+  }
+  return json;
+}
+
+std::map<std::string, DiskRecord> disks_from_json(const Json& json) {
+  std::map<std::string, DiskRecord> disks;
+  for (const auto& [id, disk] : json.items()) {
+    disks[id] = {.files = disk_files_from_json(disk.at("files")),
+                 .fd_sets = disk.at("fd_sets").get<std::vector<int>>()};
+  }
+  return disks;
 }
 
 NicForms nic_forms_from_json(const Json& json) {
@@ -215,6 +235,9 @@ Json to_json(const VmState& state) {
           {"placement", to_json(state.placement)},
           {"passed", std::move(passed)},
           {"nics", std::move(nics)},
+          {"disks", to_json(state.disks)},
+          {"next_fd_set", state.next_fd_set},
+          {"user", state.user ? to_json(*state.user) : Json(nullptr)},
           {"nic_forms",
            {{"stream_netdev", state.nic_forms.stream_netdev},
             {"reconnect_ms", state.nic_forms.reconnect_ms},
@@ -260,6 +283,10 @@ VmState vm_state_from_json(const Json& json) {
     for (const Json& nic : json.value("nics", Json::array())) {
       state.nics.push_back(nic_from_json(nic));
     }
+    // Versions in which QEMU was as vmrig have none of these three.
+    state.disks = disks_from_json(json.value("disks", Json::object()));
+    state.next_fd_set = json.value("next_fd_set", VmState::kFirstHotplugFdSet);
+    if (json.contains("user") && !json["user"].is_null()) state.user = qemu_user_from_json(json["user"]);
     if (json.contains("nic_forms")) state.nic_forms = nic_forms_from_json(json["nic_forms"]);
     state.usb_places = json.value("usb_places", std::map<std::string, std::string>());
     state.pending_unplugs = json.value("pending_unplugs", std::vector<std::string>());

@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "devices/disk_files.hpp"
 #include "devices/nic_description.hpp"
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/json.hpp"
@@ -20,6 +21,7 @@
 #include "launcher/host_step.hpp"
 #include "launcher/leases.hpp"
 #include "launcher/process.hpp"
+#include "launcher/qemu_user.hpp"
 
 namespace vmrig {
 
@@ -64,6 +66,12 @@ struct NicRecord {
   std::string text;  // "tap vm1-net0 on br0, 4 queues, vhost"
 };
 
+// What a disk or USB storage consists of, as QEMU has it open.
+struct DiskRecord {
+  DiskFiles files;
+  std::vector<int> fd_sets;  // of its files; empty where QEMU opens them itself
+};
+
 // Where threads that hotplug brings belong.
 struct PlacementRecord {
   std::vector<CpuSet> vcpus;     // by index, to max_vcpus; an empty set is not pinned
@@ -77,6 +85,8 @@ struct PlacementRecord {
 
 struct VmState {
   static constexpr int kFormat = 1;
+  // Above all that a start hands over, whose sets have the numbers of the fds.
+  static constexpr int kFirstHotplugFdSet = 10'000;
 
   std::string name;
   std::string vmrig_version;
@@ -99,6 +109,9 @@ struct VmState {
   PlacementRecord placement;
   std::vector<PassedRecord> passed;
   std::vector<NicRecord> nics;
+  std::map<std::string, DiskRecord> disks;        // by id
+  int next_fd_set = kFirstHotplugFdSet;           // for files that come later
+  std::optional<QemuUser> user;  // none: of a version before users
   NicForms nic_forms;                             // that this QEMU takes
   std::map<std::string, std::string> usb_places;  // of the host's USB devices, by id
   std::vector<std::string> pending_unplugs;       // ids that the guest has not given free yet

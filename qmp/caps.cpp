@@ -174,6 +174,10 @@ bool QemuCaps::has_machine_property(std::string_view name_or_alias,
          (pc && holds(machine_properties, "pc", property));
 }
 
+bool QemuCaps::has_accel_property(std::string_view accelerator, std::string_view property) const {
+  return holds(accel_properties, std::string(accelerator), property);
+}
+
 bool QemuCaps::has_run_with(std::string_view parameter) const { return holds(run_with, parameter); }
 
 Json QemuCaps::to_json() const {
@@ -201,6 +205,7 @@ Json QemuCaps::to_json() const {
               {"chardev_backends", chardev_backends},
               {"device_properties", device_properties},
               {"machine_properties", machine_properties},
+              {"accel_properties", accel_properties},
               {"json_cli_object", json_cli_object},
               {"json_cli_device", json_cli_device},
               {"json_cli_netdev", json_cli_netdev},
@@ -243,6 +248,7 @@ QemuCaps QemuCaps::from_json(const Json& json) {
   caps.chardev_backends = in.strings("chardev_backends");
   caps.device_properties = in.string_sets("device_properties");
   caps.machine_properties = in.string_sets("machine_properties");
+  caps.accel_properties = in.string_sets("accel_properties");
   caps.json_cli_object = in.boolean("json_cli_object");
   caps.json_cli_device = in.boolean("json_cli_device");
   caps.json_cli_netdev = in.boolean("json_cli_netdev");

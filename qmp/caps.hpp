@@ -14,7 +14,7 @@
 namespace qmp {
 
 /// Version of QemuCaps' JSON form; a cache of another format is to be probed anew.
-inline constexpr int kCapsFormat = 2;
+inline constexpr int kCapsFormat = 3;
 
 /// Thrown by QemuCaps::from_json for a text that is no valid QemuCaps; names the member.
 class CapsError : public std::runtime_error {
@@ -67,6 +67,7 @@ struct QemuCaps {
   std::set<std::string> chardev_backends;
   std::map<std::string, std::set<std::string>> device_properties;   ///< of probed_devices()
   std::map<std::string, std::set<std::string>> machine_properties;  ///< by alias: q35, pc
+  std::map<std::string, std::set<std::string>> accel_properties;    ///< of kvm
 
   bool json_cli_object = false;       ///< -object takes JSON
   bool json_cli_device = false;       ///< -device takes JSON
@@ -91,6 +92,8 @@ struct QemuCaps {
   bool has_device_property(std::string_view device, std::string_view property) const;
   /// By the machine's alias or full name; only q35 and pc are known.
   bool has_machine_property(std::string_view name_or_alias, std::string_view property) const;
+  /// Of `-accel NAME,…`; only kvm's are known.
+  bool has_accel_property(std::string_view accelerator, std::string_view property) const;
   bool has_run_with(std::string_view parameter) const;
 
   Json to_json() const;

@@ -164,12 +164,18 @@ asio::awaitable<QemuCaps> probe(Client& client, Deadline deadline) {
     families.emplace_back(alias);
     second.push_back({"qom-list-properties", Json{{"typename", machine->name + "-machine"}}});
   }
+  // Those of its device's path among them.
+  const bool has_kvm = caps.accelerators.contains("kvm");
+  if (has_kvm) second.push_back({"qom-list-properties", Json{{"typename", "kvm-accel"}}});
   auto second_batch = client.execute_all(std::move(second), deadline);
   const std::vector<Outcome> properties = co_await std::move(second_batch);
   for (std::size_t i = 0; i < families.size(); ++i) {
     if (properties[i].ok() && properties[i].value.is_array()) {
       caps.machine_properties[families[i]] = names_of(properties[i].value);
     }
+  }
+  if (has_kvm && properties.back().ok() && properties.back().value.is_array()) {
+    caps.accel_properties["kvm"] = names_of(properties.back().value);
   }
   co_return caps;
 }

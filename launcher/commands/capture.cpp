@@ -149,14 +149,17 @@ class FilterSource : public PacketSource {
   FilterSource(const Context& context, const CaptureOptions& options, std::uint32_t snaplen)
       : context_(context), vm_(options.name) {
     const std::string name = fmt::format("capture-{}", ::getpid());
-    const std::string path = open_root_for(context, vm_).folder(vm_).path_of(name);
+    const VmFolder folder = open_root_for(context, vm_).folder(vm_);
+    const std::string path = folder.path_of(name);
     ::unlink(path.c_str());  // of one who had this pid and was killed
     if (::mkfifo(path.c_str(), 0600) < 0) throw system_error("make a FIFO", path, errno);
     try {
       fifo_.reset(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW));
       if (!fifo_) throw system_error("open", path, errno);
-      // The folder keeps others out; the supervisor need not be of this user.
-      ::fchmod(fifo_.get(), 0622);
+      // The supervisor's, whom root need not be.
+      if (::fchown(fifo_.get(), folder.owner(), static_cast<gid_t>(-1)) < 0) {
+        throw system_error("make a FIFO", path, errno);
+      }
       constexpr int kPipeBytes = 1 << 20;
       ::fcntl(fifo_.get(), F_SETPIPE_SZ, kPipeBytes);  // a smaller one works, too
       Json arguments = {{"nic", options.nic}, {"fifo", name}, {"snaplen", snaplen}};

@@ -13,6 +13,7 @@
 #include "launcher/commands/read_input.hpp"
 #include "launcher/config/load_config.hpp"
 #include "launcher/host_work.hpp"
+#include "launcher/image_chain.hpp"
 #include "launcher/initial_state.hpp"
 #include "launcher/net_shares.hpp"
 #include "launcher/state_dir.hpp"
@@ -91,6 +92,11 @@ PreparedPlan plan_with(const Qemu& qemu, const PlanSources& sources, const VmCon
     topology = Topology::of_this_host();
     FactsRequest request;
     request.paths = paths_of(config);
+    request.paths.push_back(qemu.path);
+    request.images = chained_images(config);
+    if (config.security.user != kAutoUser && config.security.user != kCallingUser) {
+      request.users.push_back(config.security.user);
+    }
     // Reading them takes most of the time.
     request.devices = wants_pci_devices(config) || wants_net_devices(config)
                           ? FactsRequest::Devices::kRead
@@ -166,6 +172,7 @@ LaunchRequest claim_vm(const Context& context, const PlanSources& sources, RunMo
   // What this very name holds is no conflict: claim() tells that it runs already.
   std::vector<Lease> leases = leases_of(vms);
   std::erase_if(leases, [&](const Lease& lease) { return lease.vm == config.name; });
+  for (Lease& owed : owed_uids(vms)) leases.push_back(std::move(owed));
   PreparedPlan prepared = plan_with(qemu, sources, config, std::move(leases), root.path());
   const bool runs_already = std::any_of(vms.begin(), vms.end(), [&](const VmEntry& vm) {
     return vm.name == config.name && vm.living();

@@ -128,7 +128,7 @@ std::string recovered_text(const std::vector<RecoveredVm>& all) {
 ExitStatus recover(bool json, const Context& context) {
   std::vector<RecoveredVm> all;
   std::vector<std::string> orphans;
-  if (auto root = StateRoot::open_existing(state_folder(context))) {
+  if (auto root = StateRoot::open_own(state_folder(context))) {
     const StateRoot::Lock lock = root->lock();
     for (const VmEntry& entry : root->list()) {
       if (entry.condition != VmCondition::kOrphaned || !entry.state) continue;

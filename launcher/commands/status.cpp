@@ -123,6 +123,7 @@ Json status_json(const VmEntry& entry, const VmFolder& folder, const Json& live)
     out["qemu"] = {{"path", entry.state->qemu_path},
                    {"version", version_of(entry)},
                    {"accel", entry.state->accel}};
+    out["user"] = entry.state->user ? to_json(*entry.state->user) : Json(nullptr);
     out["config"] = entry.state->config;
     out["claim"] = to_json(entry.state->claim);
     Json changes = Json::array();
@@ -246,6 +247,7 @@ std::string status_text(const VmEntry& entry, const VmFolder& folder, const Json
         {"processes",
          fmt::format("QEMU {}, supervisor {}", vm.pid > 0 ? fmt::format("{}", vm.pid) : "gone",
                      vm.supervisor > 0 ? fmt::format("{}", vm.supervisor) : "gone")});
+    if (state.user) rows.push_back({"user", printable(describe(*state.user))});
     rows.push_back({"guest", fmt::format("{} vCPUs, {}{}", vm.vcpus, printable(vm.memory),
                                          vm.node ? fmt::format(", node {}", *vm.node) : "")});
     const std::string balloon = balloon_text(live);

@@ -375,11 +375,6 @@ void describe(Fields& fields, PowerConfig& power) {
                   power.stop_timeout_s, IntRule{0, 86400});
 }
 
-void describe(Fields& fields, SecurityConfig& security) {
-  fields.not_built("user", "auto");
-  fields.optional("sandbox", "QEMU's seccomp sandbox, with every denial.", security.sandbox);
-}
-
 namespace {
 
 // The ids of a list, each with its config path.

@@ -125,6 +125,7 @@ struct LimitsConfig {
 };
 
 struct SecurityConfig {
+  std::string user = "auto";  // or "caller", or the name or number of a user
   bool sandbox = true;
 };
 

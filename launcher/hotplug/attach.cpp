@@ -10,11 +10,15 @@
 
 #include "devices/controllers.hpp"
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/folder_reader.hpp"
 #include "hostcfg/path_facts.hpp"
+#include "hostcfg/process_facts.hpp"
 #include "hostcfg/read_facts.hpp"
 #include "launcher/host_work.hpp"
 #include "launcher/hotplug/hotplug.hpp"
 #include "launcher/hotplug/qemu_refusal.hpp"
+#include "launcher/image_chain.hpp"
+#include "launcher/image_fds.hpp"
 #include "launcher/net_shares.hpp"
 #include "launcher/network_names.hpp"
 #include "launcher/passthrough.hpp"
@@ -42,12 +46,15 @@ HostFacts facts_for(const VmConfig& alone) {
     using Devices = FactsRequest::Devices;
     FactsRequest request;
     request.paths = paths_of(alone);
+    request.images = chained_images(alone);
     request.devices = wants_pci ? Devices::kRead : Devices::kSkip;
     request.usb = wants_usb ? Devices::kRead : Devices::kSkip;
     return read_host_facts(request, Topology::of_this_host());
   }
   HostFacts facts;
+  if (const auto root = FolderReader::open("/")) (void)read_process_facts(*root, facts);
   for (const std::string& path : paths_of(alone)) facts.paths[path] = read_path_facts(path);
+  for (const std::string& image : chained_images(alone)) read_image_chain(image, facts.paths);
   return facts;
 }
 
@@ -130,12 +137,18 @@ asio::awaitable<Json> Hotplug::attach(Json arguments) {
     if (plan.region) fdset = co_await back_by_hugepages(device, *plan.region, deadline);
     if (!device.controller.empty()) co_await plug_controller(device.controller, deadline);
     co_await hand_over_fds(plan, deadline);
+    co_await hand_over_files(plan, deadline);
     co_await plug(std::move(device), search, deadline);
   } catch (...) {
     fault = std::current_exception();
   }
   give_up_ports(search);
-  if (fault) co_await take_back_fds(plan);
+  if (fault) {
+    co_await take_back_fds(plan);
+    std::vector<int> sets;
+    for (const FdSetFile& file : plan.fd_sets) sets.push_back(file.set);
+    co_await take_back_files(std::move(sets));
+  }
   if (!fault && plan.link_down) {
     try {
       co_await set_link(id, SetRequest::Link::kDown, deadline);
@@ -189,6 +202,8 @@ asio::awaitable<AttachPlan> Hotplug::plan_and_claim(const AttachRequest& request
   options.near = parts_.state.placement.near;
   options.memory_nodes = parts_.state.placement.memory_nodes;
   options.nic_forms = parts_.state.nic_forms;
+  options.user = parts_.state.user.value_or(QemuUser());
+  options.next_fd_set = parts_.state.next_fd_set;
   // -netdev stream looks for its fd on a thread that knows no monitor, and so none of its names; it
   // says nothing, and never connects (qemu net/stream.c, seen with 7.2).
   options.nic_forms.stream_netdev = false;
@@ -196,7 +211,9 @@ asio::awaitable<AttachPlan> Hotplug::plan_and_claim(const AttachRequest& request
     if (change.action.is_null()) continue;
     HostAction action = host_action_from_json(change.action);
     if (const auto* cgroup = std::get_if<CreateCgroup>(&action)) options.cgroup = cgroup->group;
-    if (is_shared(action)) options.shares.push_back(std::move(action));
+    const auto* grant = std::get_if<GrantAccess>(&action);
+    const bool is_once = is_shared(action) || (grant != nullptr && grant->device.empty());
+    if (is_once) options.shares.push_back(std::move(action));
   }
   Planned planned;
   if (needs_the_host(wish)) {
@@ -222,6 +239,12 @@ asio::awaitable<AttachPlan> Hotplug::plan_and_claim(const AttachRequest& request
   }
   for (HostChange& change : host_changes(planned.plan.host_steps)) {
     parts_.state.host_changes.push_back(std::move(change));
+  }
+  if (planned.plan.disk_files) {
+    DiskRecord& disk = parts_.state.disks[wish.id];
+    disk.files = *planned.plan.disk_files;
+    for (const FdSetFile& file : planned.plan.fd_sets) disk.fd_sets.push_back(file.set);
+    parts_.state.next_fd_set += static_cast<int>(planned.plan.fd_sets.size());
   }
   if (!planned.plan.usb_place.empty()) {
     parts_.state.usb_places[wish.id] = planned.plan.usb_place;
@@ -255,6 +278,27 @@ asio::awaitable<void> Hotplug::hand_over_fds(const AttachPlan& plan, qmp::Deadli
       throw qemu_refusal("hand an fd to QEMU for", plan.device.id, error);
     }
   }
+}
+
+asio::awaitable<void> Hotplug::hand_over_files(const AttachPlan& plan, qmp::Deadline deadline) {
+  for (const FdSetFile& file : plan.fd_sets) {
+    const Fd image = open_image(file.source);
+    qmp::ExecuteOptions options;
+    options.deadline = deadline;
+    options.fds = {image.get()};
+    qmp::Json set = {{"fdset-id", file.set},
+                     {"opaque", (file.source.is_writable ? "rw:" : "ro:") + file.source.name}};
+    try {
+      (void)co_await parts_.monitor().execute("add-fd", std::move(set), std::move(options));
+    } catch (const qmp::Error& error) {
+      throw qemu_refusal("hand a file to QEMU for", plan.device.id, error);
+    }
+  }
+}
+
+// QEMU closes a file once no block node has it open.
+asio::awaitable<void> Hotplug::take_back_files(std::vector<int> sets) {
+  for (const int set : sets) co_await drop_fdset(set);
 }
 
 // Those that QEMU has not taken keep the host's device busy.

@@ -15,7 +15,9 @@
 #include "devices/usb.hpp"
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/base/nearest.hpp"
+#include "launcher/access_plan.hpp"
 #include "launcher/config/load_config.hpp"
+#include "launcher/image_chain.hpp"
 #include "launcher/limits.hpp"
 #include "launcher/memory_plan.hpp"
 #include "launcher/network.hpp"
@@ -156,6 +158,21 @@ void check_vhost_user(const PlanInput& input, std::vector<Diagnostic>& findings)
               R"(start the switch first, or "server": true where it connects to QEMU)"));
 }
 
+// At run time no copy in memory can be handed over under a path that is known before.
+void check_rom(const PlanInput& input, const QemuUser& user, std::vector<Diagnostic>& findings) {
+  for (const VfioConfig& vfio : input.config.vfio) {
+    if (!vfio.romfile || vfio.romfile->empty() || !user.is_confined) continue;
+    const auto found = input.facts.paths.find(*vfio.romfile);
+    if (found == input.facts.paths.end() || may_reach(found->second, user.account, kMayRead)) {
+      continue;
+    }
+    findings.push_back(finding(Severity::kProblem, "vfio[0].romfile",
+                               fmt::format("{} can't be read by QEMU, which is user {}",
+                                           quote(*vfio.romfile), describe(user)),
+                               "chmod o+r, also of the folders above it"));
+  }
+}
+
 void require_good(std::vector<Diagnostic> findings, const KindEntry& kind) {
   std::erase_if(findings, [](const Diagnostic& d) { return d.severity != Severity::kProblem; });
   if (findings.empty()) return;
@@ -230,11 +247,14 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
   }
   const std::string origin(kind.name);
   NetworkPlan network = plan_network(input, findings);
-  std::copy_if(network.steps.begin(), network.steps.end(), std::back_inserter(plan.host_steps),
-               [&options](const HostStep& step) {
-                 const auto& held = options.shares;
-                 return std::find(held.begin(), held.end(), step.action) == held.end();
-               });
+  const auto add_new_steps = [&plan, &options](const std::vector<HostStep>& steps) {
+    std::copy_if(steps.begin(), steps.end(), std::back_inserter(plan.host_steps),
+                 [&options](const HostStep& step) {
+                   const auto& held = options.shares;
+                   return std::find(held.begin(), held.end(), step.action) == held.end();
+                 });
+  };
+  add_new_steps(network.steps);
   plan.helpers = std::move(network.helpers);
   if (wish.kind == DeviceKind::kNic) check_vhost_user(input, findings);
   std::vector<std::string> usb_places;
@@ -249,8 +269,21 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
   for (HostStep& step : plan_device_limits(input, options.cgroup, findings)) {
     plan.host_steps.push_back(std::move(step));
   }
+  AccessWish access{.passed = plan.passed, .usb_places = usb_places};
+  add_new_steps(plan_access(input, options.user, access));
+  for (const Storage& storage : storages_of(config)) {
+    plan.disk_files = files_of(storage.disk, storage.origin, input, findings);
+  }
+  check_rom(input, options.user, findings);
   require_good(std::move(findings), kind);
 
+  // An image that QEMU may not open comes as an fd set, under the path that leads there.
+  const FdNaming images = [&plan, &options](const FdSource& source) {
+    if (!options.user.is_confined) return source.name;
+    const int set = options.next_fd_set + static_cast<int>(plan.fd_sets.size());
+    plan.fd_sets.push_back({set, source});
+    return fmt::format("/dev/fdset/{}", set);
+  };
   const FdNaming fds = [&plan, &wish](const FdSource& source) {
     plan.fds.push_back({fmt::format("vmrig-{}-{}", wish.id, plan.fds.size()), source});
     return plan.fds.back().name;
@@ -259,8 +292,7 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
     plan.device = describe_passed_device(config, wish.id, plan.passed.front().address, fds);
   } else if (wish.kind == DeviceKind::kDisk) {
     const DiskConfig& disk = config.disks.front();
-    plan.device =
-        describe_disk(disk, origin, kNotBootedFrom, input.facts.is_block_device(disk.path));
+    plan.device = describe_disk(disk, origin, kNotBootedFrom, *plan.disk_files, images);
   } else if (wish.kind == DeviceKind::kNic) {
     const NicConfig& nic = config.nics.front();
     plan.host_end = network.ends.front();
@@ -268,8 +300,7 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
     plan.device = describe_nic(nic, {.origin = origin, .vm_name = config.name}, *plan.host_end,
                                options.nic_forms, fds);
   } else if (wish.kind == DeviceKind::kUsb) {
-    const bool on_block_device = usb.front().path && input.facts.is_block_device(*usb.front().path);
-    plan.device = describe_usb(usb.front(), origin, on_block_device);
+    plan.device = describe_usb(usb.front(), origin, plan.disk_files.value_or(DiskFiles()), images);
   } else if (wish.kind == DeviceKind::kRng) {
     plan.device = describe_rng(wish.id, origin);
   }
@@ -282,25 +313,25 @@ bool has_device(const VmConfig& vm, const std::string& id) {
          find_id(vm.rngs, id) != nullptr || find_id(vm.vfio, id) != nullptr;
 }
 
-std::optional<PresentDevice> find_device(const VmConfig& vm, const std::string& id) {
+std::optional<PresentDevice> find_device(const VmConfig& vm, const std::string& id,
+                                         const DiskFiles& files) {
   const auto present = [](DeviceKind kind, DeviceDescription device) {
     return PresentDevice{kind, std::move(device)};
   };
+  // What its fds were does not matter to its removal.
+  const FdNaming no_fds = [](const FdSource&) { return std::string(); };
   DeviceDescription passed;  // has no backend
   passed.id = id;
   if (const DiskConfig* disk = find_id(vm.disks, id)) {
-    // Whether a file or a block device is behind it does not matter to its removal.
-    return present(DeviceKind::kDisk, describe_disk(*disk, "disk", kNotBootedFrom, false));
+    return present(DeviceKind::kDisk, describe_disk(*disk, "disk", kNotBootedFrom, files, no_fds));
   }
   if (const NicConfig* nic = find_id(vm.nics, id)) {
     if (nic->type == NicType::kVf) return present(DeviceKind::kNic, passed);
-    // What its fds were does not matter to its removal.
-    const FdNaming no_fds = [](const FdSource&) { return std::string(); };
     return present(DeviceKind::kNic, describe_nic(*nic, {.origin = "nic", .vm_name = vm.name},
                                                   NicHostEnd(), NicForms(), no_fds));
   }
   if (const UsbConfig* usb = find_id(vm.usb, id)) {
-    return present(DeviceKind::kUsb, describe_usb(*usb, "usb", false));
+    return present(DeviceKind::kUsb, describe_usb(*usb, "usb", files, no_fds));
   }
   if (const MemoryDeviceConfig* memory = find_id(vm.memory.devices, id)) {
     return present(DeviceKind::kMemory, describe_memory_device(*memory, MemoryBackend(), "memory"));

@@ -42,6 +42,12 @@ struct NamedFd {
   FdSource source;
 };
 
+// A file that QEMU opens as /dev/fdset/SET.
+struct FdSetFile {
+  int set = -1;
+  FdSource source;
+};
+
 struct AttachPlan {
   DeviceDescription device;  // its PCI function has no bus yet
   std::vector<PassedDevice> passed;
@@ -55,14 +61,19 @@ struct AttachPlan {
   std::vector<NamedFd> fds;            // in the order of opening
   std::vector<Helper> helpers;         // that such an fd is the connection to
   bool link_down = false;              // of a NIC, from the start
+  // Of a disk or USB storage: its files, and what QEMU is handed of them by add-fd.
+  std::optional<DiskFiles> disk_files;
+  std::vector<FdSetFile> fd_sets;
 };
 
 struct AttachPlanOptions {
   NicForms nic_forms;              // of this QEMU
-  std::vector<HostAction> shares;  // in what VMs share, that the VM has already
+  std::vector<HostAction> shares;  // what the VM has already, of what is done once
   std::optional<int> near;         // the host NUMA node of the VM
   CpuSet memory_nodes;             // that the policy of its memory is about
   std::string cgroup;              // folder of its own; empty: it has none
+  QemuUser user;                   // that QEMU is
+  int next_fd_set = 0;             // that no file has
 };
 
 // `input.config` is the wish's `alone`; `input.leases` are those of all VMs, this one among them.
@@ -78,8 +89,9 @@ struct PresentDevice {
   DeviceDescription device;
 };
 
-// nullopt: the config has none with this id.
-std::optional<PresentDevice> find_device(const VmConfig& vm, const std::string& id);
+// nullopt: the config has none with this id. `files` are a disk's.
+std::optional<PresentDevice> find_device(const VmConfig& vm, const std::string& id,
+                                         const DiskFiles& files);
 
 // The VM without the device; as it is when it has none with this id.
 VmConfig without_device(VmConfig vm, const std::string& id);

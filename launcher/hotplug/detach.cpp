@@ -52,6 +52,7 @@ bool concerns(const HostAction& action, const PassedRecord& device) {
   if (const auto* vf = std::get_if<SetVf>(&action)) {
     return device.pf == vf->pf && device.vf_index == vf->index;
   }
+  if (const auto* grant = std::get_if<GrantAccess>(&action)) return grant->device == device.id;
   return false;
 }
 
@@ -177,10 +178,13 @@ void Hotplug::on_deleted(const std::string& id) { in_background(clean_up(id)); }
 
 // The device is gone: what stood behind it goes, too.
 asio::awaitable<void> Hotplug::clean_up(std::string id) {
-  if (const std::optional<PresentDevice> present = find_device(config(), id)) {
+  const auto disk = parts_.state.disks.find(id);
+  const DiskRecord record = disk == parts_.state.disks.end() ? DiskRecord() : disk->second;
+  if (const std::optional<PresentDevice> present = find_device(config(), id, record.files)) {
     for (QmpCommand& command : backend_removal(present->device)) {
       co_await remove_backend(std::move(command));
     }
+    co_await take_back_files(record.fd_sets);
     co_await release_host_device(id);
     change_config(without_device(config(), id));
     parts_.log(fmt::format("detached {} {}", kind_name(present->kind), id));
@@ -236,7 +240,7 @@ asio::awaitable<void> Hotplug::release_host_device(std::string id) {
   }
   const std::optional<PassedRecord> found = find_passed(state, id);
   if (!found) {
-    co_await release_device_limit(id);
+    co_await release_limit_and_node(id);
     co_return;
   }
   const PassedRecord& device = *found;
@@ -256,9 +260,10 @@ asio::awaitable<void> Hotplug::release_host_device(std::string id) {
   });
 }
 
-// A limit of the kernel's on the device below a disk.
-asio::awaitable<void> Hotplug::release_device_limit(std::string id) {
+// A limit of the kernel's on the device below a disk; the node of a USB device.
+asio::awaitable<void> Hotplug::release_limit_and_node(std::string id) {
   const auto is_its = [id](const HostAction& action) {
+    if (const auto* grant = std::get_if<GrantAccess>(&action)) return grant->device == id;
     const auto* limit = std::get_if<LimitDevice>(&action);
     return limit != nullptr && limit->disk == id;
   };

@@ -45,7 +45,11 @@ const VmConfig& Hotplug::config() {
 
 void Hotplug::change_config(VmConfig config) {
   parts_.state.config = to_json(config);
-  claim_devices(config, parts_.state.claim);
+  std::erase_if(parts_.state.disks,
+                [&config](const auto& entry) { return !has_device(config, entry.first); });
+  std::map<std::string, DiskFiles> files;
+  for (const auto& [id, disk] : parts_.state.disks) files[id] = disk.files;
+  claim_devices(config, files, parts_.state.claim);
   std::erase_if(parts_.state.usb_places,
                 [&config](const auto& entry) { return !has_device(config, entry.first); });
   parts_.state.claim.usb.clear();

@@ -116,6 +116,8 @@ class Hotplug {
   boost::asio::awaitable<void> take_host_devices(const AttachPlan& plan);
   boost::asio::awaitable<void> hand_over_fds(const AttachPlan& plan, qmp::Deadline deadline);
   boost::asio::awaitable<void> take_back_fds(const AttachPlan& plan);
+  boost::asio::awaitable<void> hand_over_files(const AttachPlan& plan, qmp::Deadline deadline);
+  boost::asio::awaitable<void> take_back_files(std::vector<int> sets);
   boost::asio::awaitable<void> plug_controller(std::string id, qmp::Deadline deadline);
   boost::asio::awaitable<int> back_by_hugepages(DeviceDescription& device, MemoryRegion region,
                                                 qmp::Deadline deadline);
@@ -145,7 +147,7 @@ class Hotplug {
   boost::asio::awaitable<void> remove_backend(QmpCommand command);
   boost::asio::awaitable<void> release_host_device(std::string id);
   boost::asio::awaitable<void> release_network(NicConfig nic);
-  boost::asio::awaitable<void> release_device_limit(std::string id);
+  boost::asio::awaitable<void> release_limit_and_node(std::string id);
   void set_pending(const std::string& id, bool is_pending);
 
   // threads.cpp

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "hostcfg/unix_listener.hpp"
 #include "launcher/hotplug/hotplug.hpp"
 #include "launcher/vhost_user.hpp"
 

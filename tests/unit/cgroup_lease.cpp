@@ -10,6 +10,7 @@
 #include "hostcfg_support.hpp"
 #include "tests/unit/crash_plan.hpp"
 #include "tests/unit/fake_cgroups.hpp"
+#include "tests/unit/fake_access.hpp"
 #include "tests/unit/fake_memory.hpp"
 #include "tests/unit/fake_net.hpp"
 
@@ -43,6 +44,8 @@ class CgroupHost final : public HostControl {
   NetControl& net() override { return network; }
   CgroupControl& cgroups() override { return groups; }
   MemoryControl& memory() override { return pools; }
+  AccessControl& access() override { return files; }
+  testing::FakeAccess files;
   testing::FakeMemory pools;
 };
 

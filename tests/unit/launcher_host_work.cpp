@@ -18,6 +18,7 @@
 #include "launcher/vf_shares.hpp"
 #include "tests/support/temp_folder.hpp"
 #include "tests/unit/fake_cgroups.hpp"
+#include "tests/unit/fake_access.hpp"
 #include "tests/unit/fake_memory.hpp"
 #include "tests/unit/fake_net.hpp"
 
@@ -60,6 +61,8 @@ class FakeHost final : public HostControl {
   CgroupControl& cgroups() override { return groups; }
   testing::FakeCgroups groups;
   MemoryControl& memory() override { return pools; }
+  AccessControl& access() override { return files; }
+  testing::FakeAccess files;
   testing::FakeMemory pools;
   FakeNet network;
   void unbind_driver(const PciAddress& device) override { drivers.at(device).driver.clear(); }

@@ -10,6 +10,7 @@
 #include "hostcfg_support.hpp"
 #include "tests/unit/crash_plan.hpp"
 #include "tests/unit/fake_cgroups.hpp"
+#include "tests/unit/fake_access.hpp"
 #include "tests/unit/fake_memory.hpp"
 #include "tests/unit/fake_net.hpp"
 
@@ -49,6 +50,8 @@ class MemoryHost final : public HostControl {
   void restore_driver(const PciAddress&, const DriverState&) override {}
   NetControl& net() override { return network; }
   MemoryControl& memory() override { return pools; }
+  AccessControl& access() override { return files; }
+  testing::FakeAccess files;
   CgroupControl& cgroups() override { return groups; }
 };
 

@@ -9,6 +9,7 @@
 #include "hostcfg_support.hpp"
 #include "tests/unit/crash_plan.hpp"
 #include "tests/unit/fake_cgroups.hpp"
+#include "tests/unit/fake_access.hpp"
 #include "tests/unit/fake_memory.hpp"
 #include "tests/unit/fake_net.hpp"
 
@@ -42,6 +43,8 @@ class NetHost final : public HostControl {
   CgroupControl& cgroups() override { return groups; }
   testing::FakeCgroups groups;
   MemoryControl& memory() override { return pools; }
+  AccessControl& access() override { return files; }
+  testing::FakeAccess files;
   testing::FakeMemory pools;
 };
 

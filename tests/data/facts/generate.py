@@ -70,8 +70,15 @@ def loopback():
             "carrier": True, "kind": "loopback"}
 
 
-def device_file(error=""):
-    return {"exists": not error, "opens": not error, "error": error}
+def device_file(error="", **rights):
+    """Given rights are uid, gid and mode ("0660")."""
+    found = {"exists": not error, "opens": not error, "error": error}
+    return found | rights | {"has_acl": True} if rights else found
+
+
+def kvm_node():
+    """As Debian's udev makes it: of the group kvm."""
+    return device_file(uid=0, gid=106, mode="0660")
 
 
 ABSENT = "No such file or directory"
@@ -118,7 +125,7 @@ def host(cpus, nodes, **changes):
         "svm": False,
         "pdpe1gb": True,
         "hypervisor": False,
-        "kvm": device_file(),
+        "kvm": kvm_node(),
         "vfio": vfio(),
         "memlock_limit": "unlimited",
         "nofile_limit": 1048576,
@@ -128,6 +135,10 @@ def host(cpus, nodes, **changes):
         "can_ipc_lock": True,
         "can_sys_resource": True,
         "can_sys_nice": True,
+        "can_change_ids": True,
+        "can_kill": True,
+        "can_sys_ptrace": True,
+        "ids": [{"first": 0, "count": 4294967295}],
         "cgroup": cgroup(),
         "hugetlbfs": [{"path": "/dev/hugepages", "page_size": "2MiB"}],
         "pci": [],
@@ -154,7 +165,8 @@ def vm_2cpu():
     pci[3]["net_devices"] = ["eth0"]
     return host(
         cpus, nodes, kernel_release="6.18.0", kernel_parameters=["console=ttyS0", "quiet"],
-        vmx=False, hypervisor=True, memlock_limit="8MiB", nofile_limit=20000,
+        vmx=False, hypervisor=True, memlock_limit="8MiB",
+        kvm=device_file(uid=0, gid=0, mode="0600"), nofile_limit=20000,
         can_sys_resource=False, hugetlbfs=[], pci=pci,
         net=[loopback(),
              {"name": "eth0", "index": 2, "mac": "02:fc:00:00:00:01", "mtu": 1400, "up": True,
@@ -212,7 +224,8 @@ def two_socket_72cpu():
         isolated="1-8,37-44", affinity="0,9-36,45-71",
         cpu_model="Intel(R) Xeon(R) Gold 6150 CPU @ 2.70GHz",
         # Debian 12: the module is there and not loaded, and the kernel has no iommufd.
-        vfio=vfio(iommu=True, module_available=True, container=device_file()),
+        vfio=vfio(iommu=True, module_available=True,
+                  container=device_file(uid=0, gid=0, mode="0666")),
         hugetlbfs=[{"path": "/dev/hugepages", "page_size": "1GiB"}], pci=pci, net=net)
 
 
@@ -246,7 +259,8 @@ def container_cpuset():
     facts = host(
         cpus, nodes, allowed="8-11", affinity="8-11", allowed_nodes="0", memlock_limit="64KiB",
         user_id=1000, can_net_admin=False, can_sys_admin=False, can_ipc_lock=False,
-        can_sys_resource=False, can_sys_nice=False,
+        can_sys_resource=False, can_sys_nice=False, can_change_ids=False, can_kill=False,
+        can_sys_ptrace=False, ids=[{"first": 1000, "count": 1}],
         cgroup=cgroup(base="", why_not="it is not delegated to this user, or is mounted read-only"),
         hugetlbfs=[{"path": "/hugepages-2Mi", "page_size": "2MiB"}],
         net=[loopback(),
