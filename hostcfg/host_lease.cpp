@@ -217,8 +217,7 @@ UndoReport recover_journal(HostControl& host, const std::string& path, const Jou
   if (!content) return {};
   UndoReport report;
   report.problems = content->problems;
-  if (content->open().empty()) return report;
-  if (content->owner && content->owner->boot_id != owner.boot_id) return report;
+  if (content->open_in(owner.boot_id).empty()) return report;
   HostLease lease(host, path, owner);
   return lease.undo(rules);
 }

@@ -87,7 +87,7 @@ class HostLease {
 
 // Undoes what the dead supervisor of the journal at `path` left. The caller makes sure that the
 // supervisor and its QEMU are gone. No journal: an empty report. A journal of another boot
-// (`boot_id` is this one's): nothing, the restart undid it. Throws vmrig::Error when the journal
+// (`boot_id` is this one's): only what the restart did not undo, an ACL on a disk. Throws vmrig::Error when the journal
 // can't be read or written.
 UndoReport recover_journal(HostControl& host, const std::string& path, const JournalOwner& owner,
                            const UndoRules& rules = {});

@@ -54,14 +54,22 @@ std::optional<JournalContent> read_journal(const std::string& path) {
 Journal::Journal(const std::string& path, const JournalOwner& owner)
     : path_(path), file_(open_journal(path)) {
   content_ = read_journal(path).value_or(JournalContent{});
-  // Of another boot, everything is undone already. Of an unknown one, nobody knows: it is kept.
-  const bool goes_on =
-      !content_.open().empty() && (!content_.owner || content_.owner->boot_id == owner.boot_id);
+  // Of another boot, most is undone already. Of an unknown one, nobody knows: it is kept.
+  const std::vector<const JournalEntry*> still_open = content_.open_in(owner.boot_id);
+  const bool goes_on = !still_open.empty();
   const std::size_t keep = goes_on ? content_.good_bytes : 0;
+  std::vector<int> undone_by_reboot;
+  for (const JournalEntry* entry : content_.open()) {
+    const bool is_open =
+        std::find(still_open.begin(), still_open.end(), entry) != still_open.end();
+    if (goes_on && !is_open) undone_by_reboot.push_back(entry->id);
+  }
   if (!goes_on) content_ = {};
   if (::ftruncate(file_.get(), static_cast<off_t>(keep)) < 0) {
     throw system_error(kOperation, path, errno);
   }
+  // Before this boot's id stands there, which would make them its own.
+  for (const int id : undone_by_reboot) undone(id);
   content_.owner = owner;
   append({{"record", "begin"},
           {"format", kJournalFormat},

@@ -48,6 +48,9 @@ struct JournalContent {
   std::size_t good_bytes = 0;  // the text up to the end of its last whole line
 
   std::vector<const JournalEntry*> open() const;  // those that are not undone
+  // Of these, those that are still to be undone in the boot of that id: what changes the kernel
+  // alone is gone with another one.
+  std::vector<const JournalEntry*> open_in(const std::string& boot_id) const;
 };
 
 JournalContent parse_journal(std::string_view text);

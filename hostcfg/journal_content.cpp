@@ -142,4 +142,13 @@ std::vector<const JournalEntry*> JournalContent::open() const {
   return entries_open;
 }
 
+std::vector<const JournalEntry*> JournalContent::open_in(const std::string& boot_id) const {
+  std::vector<const JournalEntry*> entries_open = open();
+  if (owner && owner->boot_id != boot_id) {
+    std::erase_if(entries_open,
+                  [](const JournalEntry* entry) { return !entry->old.access.survives_reboot; });
+  }
+  return entries_open;
+}
+
 }  // namespace vmrig

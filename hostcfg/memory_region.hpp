@@ -25,7 +25,7 @@ struct MemoryRegion {
   CpuSet nodes;       // NUMA nodes; empty: any
   std::string mount;  // folder of a hugetlbfs with these pages; empty: a memfd
   CpuSet cpus;        // a thread on each populates; empty: one, anywhere
-  std::optional<unsigned> owner;  // uid that opens the file once more; none: this process's
+  std::optional<unsigned> owner = {};  // uid that opens it once more; none: this process's
   bool operator==(const MemoryRegion&) const = default;
 };
 

@@ -69,12 +69,11 @@ bool is_same_file(int fd, const std::string& path) {
          opened.st_dev == named.st_dev && opened.st_ino == named.st_ino;
 }
 
-// Whether the folder's journal, of this boot, names changes of the host that are not undone.
+// Whether the journal names changes of the host that are not undone.
 bool owes_the_host(const std::string& journal_path) {
   try {
     const std::optional<JournalContent> journal = read_journal(journal_path);
-    if (!journal || journal->open().empty()) return false;
-    return !journal->owner || journal->owner->boot_id == read_boot_id();
+    return journal && !journal->open_in(read_boot_id()).empty();
   } catch (const Error&) {
     return true;
   }
