@@ -38,6 +38,13 @@ bool is_applied(int result) {
   return false;
 }
 
+// Before the bounding set is empty: nothing can be inherited that is not in it.
+bool inherit_ipc_lock() {
+  capng_update(CAPNG_ADD, CAPNG_INHERITABLE, CAP_IPC_LOCK);
+  errno = 0;
+  return is_applied(capng_apply(CAPNG_SELECT_CAPS));
+}
+
 // Takes CAP_SETPCAP, which only root has; without it there is nothing that the set would give.
 bool empty_bounding_set() {
   if (capng_have_capability(CAPNG_EFFECTIVE, CAP_SETPCAP) == 0) return true;
@@ -69,6 +76,7 @@ DropFault drop_privileges(const Privileges& privileges) {
   if (!is_applied(capng_get_caps_process())) return DropFault::kCapabilities;
   const bool keeps_ipc_lock =
       privileges.keeps_ipc_lock && capng_have_capability(CAPNG_PERMITTED, CAP_IPC_LOCK) != 0;
+  if (keeps_ipc_lock && !inherit_ipc_lock()) return DropFault::kCapabilities;
   if (!empty_bounding_set()) return DropFault::kCapabilities;
   // The permitted capabilities would be gone with the user.
   if (keeps_ipc_lock && ::prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) return DropFault::kCapabilities;

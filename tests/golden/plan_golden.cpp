@@ -157,8 +157,11 @@ namespace {
 
 // Taps and macvtaps that are not there; the integration tests make them.
 bool has_foreign_fds(const Plan& plan) {
+  using Kind = FdSource::Kind;
   return std::any_of(plan.fds.begin(), plan.fds.end(), [](const ChildFd& fd) {
-    return fd.source.kind != FdSource::Kind::kListeningSocket;
+    const Kind kind = fd.source.kind;
+    return kind == Kind::kTapQueue || kind == Kind::kMacvtapQueue || kind == Kind::kVhostNet ||
+           kind == Kind::kPasst || kind == Kind::kSwitchSocket || kind == Kind::kMemory;
   });
 }
 

@@ -15,6 +15,7 @@
 
 #include "hostcfg/base/fd.hpp"
 #include "launcher/guest_nodes.hpp"
+#include "launcher/image_fds.hpp"
 #include "launcher/spawn.hpp"
 #include "qmp/sync_client.hpp"
 #include "qmp/unix_socket.hpp"
@@ -89,6 +90,7 @@ class Fitting {
       words[1] = fit_memory(words[1]);
     }
     if (!kvm_ && words.front() == "-accel") words[1] = "tcg";
+    if (!kvm_ && words.front() == "-add-fd" && words[1].ends_with("/dev/kvm")) return {};
     if (!kvm_ && words.front() == "-cpu") words[1] = "max";
     // The recorded hosts are Intel's; what a plan for AMD's has, see plan.cpp.
     if (kvm_ && words.front() == "-cpu" && words[1].starts_with("host") &&
@@ -98,6 +100,22 @@ class Fitting {
     if (!kvm_ && words.front() == "-global" && words[1].rfind("kvm-pit", 0) == 0) return {};
     for (std::string& word : words) replace_all(word, kImages, folder_ / "images/");
     return words;
+  }
+
+  Fd open(FdSource source) const {
+    source.name = here(source.name);
+    switch (source.kind) {
+      case FdSource::Kind::kImage:
+        return open_image(source);
+      case FdSource::Kind::kLogFile:
+        return open_log_file(source.name);
+      case FdSource::Kind::kCopy:
+        return copy_to_memory(source.name);
+      case FdSource::Kind::kKvm:
+        return Fd(::open(kvm_ ? source.name.c_str() : "/dev/null", O_RDWR | O_CLOEXEC));
+      default:
+        return Fd(qmp::listen_unix(folder_ / source.name).release());
+    }
   }
 
  private:
@@ -152,10 +170,10 @@ std::string start_and_quit(const Plan& plan, const std::string& qemu) {
   for (const QemuArgument& argument : plan.arguments) {
     for (std::string& word : fitting.fit(argument.words)) request.argv.push_back(std::move(word));
   }
-  std::vector<Fd> sockets;
+  std::vector<Fd> passed;
   for (const ChildFd& fd : plan.fds) {
-    sockets.emplace_back(qmp::listen_unix(folder / fd.source.name).release());
-    request.fds.push_back({fd.number, sockets.back().get()});
+    passed.push_back(fitting.open(fd.source));
+    request.fds.push_back({fd.number, passed.back().get()});
   }
   const std::string log = folder / "qemu.log";
   const Fd output(open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
@@ -164,7 +182,7 @@ std::string start_and_quit(const Plan& plan, const std::string& qemu) {
   request.parent_death = SpawnRequest::ParentDeath::kKill;
   const Child child = spawn(request);
   // From here on the sockets are QEMU's alone: its end ends the connection.
-  sockets.clear();
+  passed.clear();
 
   std::string fault;
   const qmp::Deadline deadline = qmp::deadline_in(std::chrono::seconds(30));

@@ -34,7 +34,7 @@ class AccessHost final : public HostControl {
   AccessHost() {
     files.files["/dev/kvm"] = {};
     files.files["/dev/vfio/84"] = {};
-    files.files["/dev/old"] = {.has_acl = false, .owner = 7};
+    files.files["/dev/old"] = {.has_acl = false, .entries = {}, .owner = 7};
     files.groups[kVf] = "/dev/vfio/84";
   }
 
@@ -184,7 +184,7 @@ TEST_CASE("a node that is not there is refused, but a socket that comes later is
 TEST_CASE("what a reboot did not undo is undone after it, and nothing else") {
   const TempFolder folder;
   AccessHost host;
-  host.files.files["/var/lib/switch"] = {.survives_reboot = true};
+  host.files.files["/var/lib/switch"].survives_reboot = true;
   {
     HostLease lease(host, folder / "journal", kOwner);
     lease.apply(grant("/dev/kvm"));

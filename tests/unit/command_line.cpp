@@ -1,5 +1,6 @@
 // The words that devices become on QEMU's command line.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
 
@@ -30,6 +31,11 @@ qmp::QemuCaps old_caps() {
 
 FdNaming no_fds() {
   return [](const FdSource&) { return std::string("none"); };
+}
+
+// Of a QEMU that may open its files itself.
+FdNaming paths() {
+  return [](const FdSource& source) { return source.name; };
 }
 
 }  // namespace
@@ -63,7 +69,7 @@ TEST_CASE("a QEMU without JSON objects gets a throttle group's limits one by one
   disk.throttle = DiskThrottle{.iops = 5, .bps_read = Bytes::mib(1)};
   disk.throttle->iops_max = 9;
   const auto words =
-      words_of(render_device(describe_disk(disk, "disks[0]", -1, false), old_caps()));
+      words_of(render_device(describe_disk(disk, "disks[0]", -1, {}, paths()), old_caps()));
   REQUIRE(words.size() >= 2);
   CHECK(words[0] == "-object");
   CHECK(words[1] ==
@@ -73,7 +79,7 @@ TEST_CASE("a QEMU without JSON objects gets a throttle group's limits one by one
 TEST_CASE("a file chardev keeps every byte of its path") {
   SerialConfig serial{.id = "log", .type = SerialType::kFile, .path = "/a,b=c \"\n"};
   const auto words = words_of(
-      render_device(describe_serial(serial, "serial[0]", 0, {}), testing::recorded_caps("7.2")));
+      render_device(describe_serial(serial, "serial[0]", 0, paths()), testing::recorded_caps("7.2")));
   CHECK(words.at(1) == "file,id=log,append=on,path=/a,,b=c \"\n");
 }
 
@@ -82,7 +88,7 @@ TEST_CASE("a disk's path is a JSON string, whatever is in it") {
   disk.id = "d";
   disk.path = "/x\",\"driver\":\"nbd\n,readonly=on";
   const auto words = words_of(
-      render_device(describe_disk(disk, "disks[0]", 0, false), testing::recorded_caps("7.2")));
+      render_device(describe_disk(disk, "disks[0]", 0, {}, paths()), testing::recorded_caps("7.2")));
   const Json file = Json::parse(words.at(1));
   CHECK(file.at("filename") == disk.path);
   CHECK(file.at("driver") == "file");
@@ -103,7 +109,7 @@ TEST_CASE("a disk's cache mode sets host cache, flushes and the guest's write ca
   disk.path = "/p.qcow2";
   auto of = [&disk](DiskCache cache) {
     disk.cache = cache;
-    return describe_disk(disk, "o", -1, false);
+    return describe_disk(disk, "o", -1, {}, paths());
   };
   CHECK(of(DiskCache::kNone).backends.at(0).props.at("cache").at("direct") == true);
   CHECK(of(DiskCache::kUnsafe).backends.at(1).props.at("cache").at("no-flush") == true);
@@ -112,5 +118,49 @@ TEST_CASE("a disk's cache mode sets host cache, flushes and the guest's write ca
   CHECK_FALSE(of(DiskCache::kWriteback).front_ends.at(0).props.contains("write-cache"));
   CHECK_FALSE(of(DiskCache::kWriteback).backends.at(0).props.contains("cache"));
   CHECK(of(DiskCache::kWriteback).backends.at(1).props.at("driver") == "qcow2");
-  CHECK(describe_disk(disk, "o", -1, true).backends.at(0).props.at("driver") == "host_device");
+  CHECK(describe_disk(disk, "o", -1, {.is_block_device = true, .data = {}, .backing = {}}, paths()).backends.at(0).props.at("driver") == "host_device");
+}
+
+TEST_CASE("each image that a disk stands on has nodes of its own, read-only, the lowest first") {
+  DiskConfig disk;
+  disk.id = "abcdefghijklmnopqrstuvwx";  // the longest id
+  disk.path = "/top.qcow2";
+  disk.cache = DiskCache::kNone;
+  disk.aio = DiskAio::kNative;
+  const DiskFiles files{.is_block_device = false,
+                        .data = ImageFile{"/top.data", false},
+                        .backing = {{.file = {"/mid.qcow2", false}, .format = "qcow2", .data = {}},
+                                    {.file = {"/dev/base", true}, .format = "raw", .data = {}}}};
+  std::vector<FdSource> asked;
+  const FdNaming fds = [&asked](const FdSource& source) {
+    asked.push_back(source);
+    return fmt::format("/dev/fdset/{}", asked.size());
+  };
+  const DeviceDescription description = describe_disk(disk, "disks[0]", -1, files, fds);
+  std::vector<std::string> nodes;
+  for (const Backend& backend : description.backends) {
+    nodes.push_back(backend.props.at("node-name").get<std::string>().substr(disk.id.size()));
+    CHECK(backend.props.at("node-name").get<std::string>().size() <= 31);  // QEMU's limit
+    CHECK(backend.props.at("cache").at("direct") == true);
+  }
+  CHECK(nodes == std::vector<std::string>{"-b2f", "-b2", "-b1f", "-b1", "-data", "-file",
+                                          "-format"});
+  const auto props = [&description](std::size_t i) { return description.backends.at(i).props; };
+  CHECK(props(0).at("driver") == "host_device");
+  CHECK(props(1) == Json{{"driver", "raw"},
+                         {"node-name", disk.id + "-b2"},
+                         {"file", disk.id + "-b2f"},
+                         {"cache", {{"direct", true}}},
+                         {"read-only", true}});
+  CHECK(props(3).at("backing") == disk.id + "-b2");
+  CHECK(props(3).at("read-only") == true);
+  CHECK(props(6).at("backing") == disk.id + "-b1");
+  CHECK(props(6).at("data-file") == disk.id + "-data");
+  CHECK_FALSE(props(6).contains("read-only"));
+  // QEMU takes only fds that are open as it asks for.
+  REQUIRE(asked.size() == 4);
+  for (const FdSource& source : asked) {
+    CHECK(source.is_direct);
+    CHECK(source.is_writable == source.name.starts_with("/top"));
+  }
 }

@@ -151,7 +151,7 @@ Json full_config() {
                "pids_max": 512},
     "clock": {"rtc": "utc", "rtc_catchup": true, "hpet": false, "pit_lost_ticks": "delay"},
     "power": {"s3": false, "s4": false, "on_supervisor_exit": "kill", "stop_timeout_s": 5},
-    "security": {"sandbox": true}, "qemu_args": ["-d", "guest_errors"]})");
+    "security": {"user": "caller", "sandbox": true}, "qemu_args": ["-d", "guest_errors"]})");
 }
 
 // Every place in `value`, with a function that puts another value there.

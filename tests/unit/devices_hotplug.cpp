@@ -53,6 +53,11 @@ bool has(const std::string& text, const std::string& part) {
   return found;
 }
 
+// Of a QEMU that may open its files itself.
+FdNaming paths() {
+  return [](const FdSource& source) { return source.name; };
+}
+
 const MemoryBackend kPlainBackend{.id = "replaced",
                                   .kind = MemoryBackend::Kind::kAnonymous,
                                   .size = {},
@@ -84,7 +89,7 @@ TEST_CASE("the two controllers are known by their ids, and nothing else is one")
 TEST_CASE("a SCSI disk sits on the shared controller, with a name that stays") {
   const auto disk =
       good<DiskConfig>(R"({"id": "d", "path": "/d.img", "bus": "scsi", "serial": "S1"})");
-  const DeviceDescription description = describe_disk(disk, "disks[0]", 3, false);
+  const DeviceDescription description = describe_disk(disk, "disks[0]", 3, {}, paths());
   CHECK(description.controller == "vmrig-scsi0");
   CHECK(description.backends.size() == 2);
   CHECK(description.front_ends.at(0).bus == FrontEnd::Bus::kOther);
@@ -97,13 +102,13 @@ TEST_CASE("a SCSI disk sits on the shared controller, with a name that stays") {
                                                    {"bootindex", 3}});
   DiskConfig virtio = disk;
   virtio.bus = DiskBus::kVirtio;
-  CHECK(describe_disk(virtio, "disks[0]", -1, false).controller.empty());
+  CHECK(describe_disk(virtio, "disks[0]", -1, {}, paths()).controller.empty());
 }
 
 TEST_CASE("a throttled disk has a group of its own and a filter on top") {
   const auto disk = good<DiskConfig>(R"({"id": "d", "path": "/d.img", "readonly": true,
       "throttle": {"iops": 100, "iops_max": 200, "bps_read": "4MiB", "bps_write": "1000B"}})");
-  const DeviceDescription description = describe_disk(disk, "disks[0]", -1, false);
+  const DeviceDescription description = describe_disk(disk, "disks[0]", -1, {}, paths());
   REQUIRE(description.backends.size() == 4);
   CHECK(description.backends[0].props == Json{{"qom-type", "throttle-group"},
                                               {"id", "d-limit"},
@@ -223,14 +228,14 @@ TEST_CASE("an entropy source is attached by its id alone") {
 
 TEST_CASE("emulated USB devices sit on the shared controller") {
   const auto tablet = good<UsbConfig>(R"({"id": "t", "type": "tablet"})");
-  const DeviceDescription description = describe_usb(tablet, "usb[0]", false);
+  const DeviceDescription description = describe_usb(tablet, "usb[0]", {}, paths());
   CHECK(description.controller == "vmrig-usb0");
   CHECK(description.backends.empty());
   CHECK(description.front_ends.at(0).props ==
         Json{{"driver", "usb-tablet"}, {"id", "t"}, {"bus", "vmrig-usb0.0"}});
   const auto storage =
       good<UsbConfig>(R"({"id": "s", "type": "storage", "path": "/s.qcow2", "readonly": true})");
-  const DeviceDescription stick = describe_usb(storage, "usb[1]", false);
+  const DeviceDescription stick = describe_usb(storage, "usb[1]", {}, paths());
   CHECK(stick.backends.at(1).props.at("driver") == "qcow2");
   CHECK(stick.backends.at(1).props.at("read-only") == true);
   CHECK(stick.front_ends.at(0).props == Json{{"driver", "usb-storage"},
@@ -249,12 +254,12 @@ TEST_CASE("a host's USB device is named by its make in two ways, or by its place
   CHECK(usb_ids(one) == UsbIds{0x1d6b, 2});
   CHECK(usb_ids(two) == usb_ids(one));
   CHECK(usb_ids(place) == std::nullopt);
-  CHECK(describe_usb(one, "o", false).front_ends.at(0).props == Json{{"driver", "usb-host"},
+  CHECK(describe_usb(one, "o", {}, paths()).front_ends.at(0).props == Json{{"driver", "usb-host"},
                                                                      {"id", "h"},
                                                                      {"bus", "vmrig-usb0.0"},
                                                                      {"vendorid", 0x1d6b},
                                                                      {"productid", 2}});
-  const Json by_place = describe_usb(place, "o", false).front_ends.at(0).props;
+  const Json by_place = describe_usb(place, "o", {}, paths()).front_ends.at(0).props;
   CHECK(by_place.at("hostbus") == 3);
   CHECK(by_place.at("hostaddr") == 7);
 }

@@ -303,6 +303,115 @@ TEST_CASE("a child that is to die with its parent does") {
   CHECK(::read(reading.get(), &byte, 1) == 0);  // end of file: nobody holds the other end
 }
 
+namespace {
+
+constexpr uid_t kUser = 1'900'000'321;
+
+#define NEED_ROOT() \
+  if (::geteuid() != 0) SKIP_TEST("only root becomes another user")
+
+SpawnRequest confined() {
+  SpawnRequest request;
+  request.privileges = Privileges{
+      .ids = Privileges::Ids{.uid = kUser, .gid = kUser + 1, .groups = {kUser + 2, kUser + 3}},
+      .max_tasks = 77};
+  return request;
+}
+
+std::string field(const std::string& text, const std::string& name) {
+  const std::size_t at = ("\n" + text).find("\n" + name + ":");
+  if (at == std::string::npos) return "none";
+  std::string rest = text.substr(at + name.size() + 1);
+  rest = rest.substr(rest.find_first_not_of(" \t"));
+  rest = rest.substr(0, rest.find('\n'));
+  while (rest.ends_with(' ')) rest.pop_back();
+  return rest;
+}
+
+constexpr const char* kNoCapabilities = "0000000000000000";
+
+}  // namespace
+
+TEST_CASE("a child with a user of its own has its ids and groups, and no way back") {
+  NEED_ROOT();
+  const std::string status = run_script("cat /proc/self/status", confined()).output;
+  CHECK(field(status, "Uid") == "1900000321\t1900000321\t1900000321\t1900000321");
+  CHECK(field(status, "Gid") == "1900000322\t1900000322\t1900000322\t1900000322");
+  CHECK(field(status, "Groups") == "1900000323 1900000324");
+  for (const char* set : {"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"}) {
+    CHECK_MESSAGE(field(status, set) == kNoCapabilities, set);
+  }
+  CHECK(field(status, "NoNewPrivs") == "1");
+}
+
+TEST_CASE("a child that is confined has a umask, no core dumps, and a limit on its tasks") {
+  NEED_ROOT();
+  const std::string output = run_script("umask; cat /proc/self/limits", confined()).output;
+  CHECK(output.starts_with("0077\n"));
+  CHECK(output.find("Max core file size        0                    0 ") != std::string::npos);
+  CHECK(output.find("Max processes             77                   77 ") != std::string::npos);
+}
+
+TEST_CASE("root stays root without capabilities when it is given no other user") {
+  NEED_ROOT();
+  SpawnRequest request;
+  request.privileges = Privileges{};
+  const std::string status = run_script("cat /proc/self/status", request).output;
+  CHECK(field(status, "Uid") == "0\t0\t0\t0");
+  CHECK(field(status, "CapEff") == kNoCapabilities);
+  CHECK(field(status, "CapBnd") == kNoCapabilities);
+  CHECK(field(status, "NoNewPrivs") == "1");
+}
+
+TEST_CASE("the capability to lock memory is left alone when it is to stay") {
+  NEED_ROOT();
+  SpawnRequest request = confined();
+  request.privileges->keeps_ipc_lock = true;
+  const std::string status = run_script("cat /proc/self/status", request).output;
+  CHECK(field(status, "Uid").starts_with("1900000321"));
+  CHECK(field(status, "CapEff") == "0000000000004000");
+  CHECK(field(status, "CapPrm") == "0000000000004000");
+  CHECK(field(status, "CapBnd") == kNoCapabilities);
+}
+
+TEST_CASE("a child of another user dies with its parent, too") {
+  NEED_ROOT();
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  const Fd reading(ends[0]);
+  Fd writing(ends[1]);
+  const pid_t between = ::fork();
+  REQUIRE(between >= 0);
+  if (between == 0) {
+    SpawnRequest request = confined();
+    request.argv = {"/bin/sleep", "600"};
+    request.fds = {{.number = 10, .source = writing.get()}};
+    request.parent_death = SpawnRequest::ParentDeath::kKill;
+    (void)spawn(request);
+    ::_exit(0);
+  }
+  writing.reset();
+  REQUIRE(::waitpid(between, nullptr, 0) == between);
+  char byte = 0;
+  CHECK(::read(reading.get(), &byte, 1) == 0);
+}
+
+TEST_CASE("a program that the child's user can't execute is told, and leaves no zombie") {
+  NEED_ROOT();
+  const TempFolder folder;
+  write_text(folder / "program", "#!/bin/sh\n");
+  ::chmod((folder / "program").c_str(), 0700);
+  SpawnRequest request = confined();
+  request.argv = {folder / "program"};
+  try {
+    (void)spawn(request);
+    FAIL("it started");
+  } catch (const Error& error) {
+    CHECK(std::string(error.what()).ends_with("Permission denied"));
+  }
+  CHECK_FALSE(has_children());
+}
+
 TEST_CASE("dropping a child neither kills nor reaps it") {
   ProcessIdentity identity;
   {

@@ -84,7 +84,14 @@ TEST_CASE("a memfd needs no mount, and pages that come later no region") {
   const Plan later =
       plan_of(R"({"name": "m", "memory": {"size": "8GiB", "hugepages": "1GiB"}})", facts);
   CHECK(later.regions.empty());
-  CHECK(backend_of(later, "vmrig-mem0").at("mem-path") == "/dev/hugepages");
+  // Where QEMU's user could make no file.
+  CHECK(backend_of(later, "vmrig-mem0").at("qom-type") == "memory-backend-memfd");
+  CHECK(backend_of(later, "vmrig-mem0").at("hugetlbsize") == Bytes::gib(1).value);
+  HostFacts user = facts;
+  user.user_id = 1000;
+  const Plan users =
+      plan_of(R"({"name": "m", "memory": {"size": "8GiB", "hugepages": "1GiB"}})", user);
+  CHECK(backend_of(users, "vmrig-mem0").at("mem-path") == "/dev/hugepages");
   CHECK(later.claim.pages.size() == 1);
   const Plan ordinary = plan_of(R"({"name": "m", "memory": {"size": "8GiB"}})", facts);
   CHECK(ordinary.regions.empty());

@@ -127,7 +127,9 @@ TEST_CASE("the contract's VF is chosen, set up and bound, with the undo of each 
   CHECK(steps(plan) ==
         "module vfio-pci | stays\n"
         "vf eno2 VF 0: mac 52:54:00:2d:87:99, trust on | mac 8e:df:08:c1:d1:de, trust on\n"
-        "bind 0000:3b:10.1 ixgbevf > vfio-pci, group 154, alone | ixgbevf\n");
+        "bind 0000:3b:10.1 ixgbevf > vfio-pci, group 154, alone | ixgbevf\n" +
+            fmt::format("access the VFIO group of 0000:3b:10.1 for user {} | taken back\n",
+                        plan.user.account.uid));
   CHECK(plan.placement.node == 0);
   CHECK(has(plan.placement.reasons.at(0), "VF 0000:3b:10.1 of eno2 is there; 30 of 32"));
   CHECK(has(plan.placement.passed_over.at(0), "node 1 (no VF of eno2)"));
@@ -338,7 +340,8 @@ TEST_CASE(
   facts.vfio.driver_present = true;
   const Plan kept = plan_of(keep, facts);
   CHECK(problems_of(kept).empty());
-  CHECK(kept.host_steps.empty());
+  REQUIRE(kept.host_steps.size() == 1);
+  CHECK(std::holds_alternative<GrantAccess>(kept.host_steps.front().action));
 }
 
 TEST_CASE("options of a device reach QEMU, and the boot order can name it") {
@@ -384,12 +387,13 @@ TEST_CASE("iommufd is used where QEMU and host have it, by fds that vmrig opens"
 TEST_CASE("all of the guest's memory may be locked, or the device is refused with the mend") {
   HostFacts facts = two_sockets();
   const std::string config = vm(R"("vfio": [{"id": "g", "host": "0000:3b:10.1"}])");
-  CHECK(plan_of(config, facts).locked_memory == LockedMemory::kAsIs);  // unlimited already
+  CHECK(plan_of(config, facts).locked_memory == LockedMemory::kUnlimited);  // soft, too
   facts.memlock_limit = Bytes::gib(64);
   CHECK(plan_of(config, facts).locked_memory == LockedMemory::kUnlimited);
   facts.can_sys_resource = false;
   CHECK(plan_of(config, facts).locked_memory == LockedMemory::kAsIs);
   CHECK(problems_of(plan_of(config, facts)).empty());
+  CHECK(plan_of(config, facts).user.keeps_ipc_lock);
   facts.can_ipc_lock = false;
   CHECK(has(problems_of(plan_of(config, facts)),
             "3 vfio[0]: the limit on locked memory is 64GiB, and vmrig has neither CAP_IPC_LOCK "
@@ -419,7 +423,7 @@ TEST_CASE("every VF setting of a NIC reaches its PF, in its units") {
                         "vlan_proto": "802.1ad", "trust": false, "spoofchk": true,
                         "link": "enable", "min_rate": "10Mbit", "max_rate": "1Gbit")"),
               two_sockets());
-  REQUIRE(plan.host_steps.size() == 3);
+  REQUIRE(plan.host_steps.size() == 4);
   const auto& set = std::get<SetVf>(plan.host_steps.at(1).action);
   CHECK(set.index == 0);
   CHECK(set.settings.mac == "52:54:00:ab:cd:ef");
