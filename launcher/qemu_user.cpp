@@ -204,14 +204,14 @@ class Chooser {
 std::string describe(const QemuUser& user) {
   switch (user.kind) {
     case QemuUser::Kind::kOwn:
-      return fmt::format("{}, the VM's own", user.account.uid);
+      return fmt::format("{} (the VM's own)", user.account.uid);
     case QemuUser::Kind::kNamed:
       if (user.name == std::to_string(user.account.uid)) return user.name;
       return fmt::format("{} ({})", user.name, user.account.uid);
     case QemuUser::Kind::kCaller:
       break;
   }
-  return fmt::format("{}, as vmrig", user.account.uid);
+  return fmt::format("{} (vmrig's)", user.account.uid);
 }
 
 Json to_json(const QemuUser& user) {

@@ -33,7 +33,7 @@ struct QemuUser {
   bool operator==(const QemuUser&) const = default;
 };
 
-// "1900000123, the VM's own", "qemu (64055)", "0, as vmrig".
+// "1900000123 (the VM's own)", "qemu (64055)", "0 (vmrig's)".
 std::string describe(const QemuUser& user);
 
 // For a VM's state.json. The reader throws what Json throws.

@@ -189,7 +189,7 @@ TEST_CASE("a QEMU that is missing, not executable or no QEMU is refused") {
 
   const std::string talks = guard.folder() / "talks";
   write_text(talks, "#!/bin/sh\necho 'words of its own' >&2\nexit 7\n");
-  ::chmod(talks.c_str(), 0700);
+  ::chmod(talks.c_str(), 0755);
   config["qemu"] = talks;
   check_refused(guard, config, 4, {"words of its own"});
 }

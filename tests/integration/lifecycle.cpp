@@ -271,7 +271,7 @@ TEST_CASE("as PID 1 of a container run reaps orphans and ends with the VM") {
   // Leaves an orphan behind before it becomes QEMU.
   const std::string qemu = guard.folder() / "qemu-with-orphan";
   write_text(qemu, "#!/bin/sh\n(true &)\nexec " + system_qemu() + " \"$@\"\n");
-  ::chmod(qemu.c_str(), 0700);
+  ::chmod(qemu.c_str(), 0755);
   Json config = guard.config("init");
   config["qemu"] = qemu;
   CommandRequest request = guard.request({"run", guard.write_config(config)});
@@ -318,7 +318,9 @@ TEST_CASE("warm launches start no extra QEMU") {
   const std::string qemu = guard.folder() / "counted-qemu";
   const std::string count = guard.folder() / "count";
   write_text(qemu, "#!/bin/sh\necho x >>'" + count + "'\nexec " + system_qemu() + " \"$@\"\n");
-  ::chmod(qemu.c_str(), 0700);
+  ::chmod(qemu.c_str(), 0755);
+  write_text(count, "");
+  ::chmod(count.c_str(), 0666);
   Json config = guard.config("warm");
   config["qemu"] = qemu;
   const auto launches = [&] { return read_text(count).size() / 2; };

@@ -1,5 +1,7 @@
 #include "tests/support/temp_folder.hpp"
 
+#include <sys/stat.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -12,6 +14,8 @@ TempFolder::TempFolder() {
   std::string path = (std::filesystem::temp_directory_path() / "vmrig-test-XXXXXX").string();
   if (::mkdtemp(path.data()) == nullptr) throw std::runtime_error("can't make a folder " + path);
   path_ = path;
+  // A QEMU with a user of its own has to pass through.
+  ::chmod(path.c_str(), 0755);
 }
 
 TempFolder::~TempFolder() {
