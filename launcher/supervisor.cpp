@@ -10,7 +10,6 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
-#include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
@@ -22,15 +21,16 @@
 #include <utility>
 
 #include "launcher/capture.hpp"
-#include "launcher/console.hpp"
 #include "launcher/hotplug/hotplug.hpp"
 #include "launcher/idle_memory.hpp"
-#include "launcher/refusal.hpp"
+#include "launcher/qemu_witness.hpp"
+#include "launcher/signal_watch.hpp"
 #include "launcher/stop_ladder.hpp"
+#include "launcher/stop_requests.hpp"
 #include "launcher/stray_threads.hpp"
 #include "launcher/vm_log.hpp"
+#include "launcher/vm_service.hpp"
 #include "qmp/error.hpp"
-#include "qmp/server.hpp"
 
 namespace vmrig {
 namespace {
@@ -41,10 +41,7 @@ constexpr int kServerBacklog = 64;
 constexpr std::chrono::milliseconds kHurriedQuit{500};
 // QEMU's last events are in the socket when it ends; reading them takes no longer than this.
 constexpr std::chrono::milliseconds kLastWords{200};
-constexpr std::chrono::seconds kDrainTimeout{2};
-constexpr std::chrono::seconds kStatusTimeout{2};
 constexpr std::chrono::seconds kReconnectTimeout{5};
-constexpr double kMaxStopTimeoutS = 86400;
 constexpr std::array<std::chrono::milliseconds, 3> kStrayLooks{
     std::chrono::milliseconds(50), std::chrono::seconds(1), std::chrono::seconds(5)};
 
@@ -53,23 +50,6 @@ std::int64_t seconds_since_epoch() {
              std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
-
-// A signal's disposition for a time.
-class Disposition {
- public:
-  Disposition(int number, void (*handler)(int)) : number_(number) {
-    struct sigaction action {};
-    action.sa_handler = handler;
-    ::sigaction(number, &action, &before_);
-  }
-  Disposition(const Disposition&) = delete;
-  Disposition& operator=(const Disposition&) = delete;
-  ~Disposition() { ::sigaction(number_, &before_, nullptr); }
-
- private:
-  int number_;
-  struct sigaction before_ {};
-};
 
 class Supervisor {
  public:
@@ -101,19 +81,16 @@ class Supervisor {
   Supervisor(Fd log, VmState state, SuperviseOptions options)
       : options_(std::move(options)),
         log_(std::move(log)),
-        signals_(context_, SIGTERM, SIGINT),
         state_(std::move(state)),
         host_(
             context_.get_executor(),
             [this](const std::string& line) { log_.write("host: " + line); },
             [this] {
               if (::getpid() == 1) reap_orphans(qemu_pid_);
-            }) {
-    if (options_.mode == RunMode::kForeground) signals_.add(SIGHUP);
-    if (::getpid() == 1) signals_.add(SIGCHLD);
-    stop_defaults_.powerdown_timeout = std::chrono::seconds(state_.stop_timeout_s);
-    await_signal();
-  }
+            }),
+        signals_(
+            context_, options_.mode, [this](int number) { on_signal(number); },
+            [this] { on_child(); }) {}
 
   asio::awaitable<void> live(std::optional<VmOutcome>& outcome) {
     if (is_adopted_) {
@@ -142,7 +119,7 @@ class Supervisor {
         parts.mend = "vmrig recover";
         fault.emplace(std::move(parts));
       }
-      if (stop_requests_ == 0) throw *fault;
+      if (!stops_.any()) throw *fault;
       outcome = VmOutcome{.kind = VmOutcome::Kind::kStopped, .reason = "stopped while it started"};
       co_return;
     }
@@ -190,7 +167,7 @@ class Supervisor {
       if (!state_.serial_sockets.empty()) {
         console_socket = folder().listen(kConsoleSocketName, kServerBacklog);
       }
-      if (stop_requests_ > 0) send_signal(qemu_pidfd_, SIGKILL);
+      if (stops_.any()) send_signal(qemu_pidfd_, SIGKILL);
     };
     launch_options.on_event = [this](const qmp::Event& event) { on_event(event); };
     try {
@@ -231,18 +208,7 @@ class Supervisor {
   // Clients are answered from here on.
   void serve(Fd qmp_socket, std::optional<Fd> console_socket) {
     watch_monitor();
-    qmp::ServerOptions server_options;
-    server_options.log = [this](const std::string& message) { log_.write("qmp: " + message); };
-    server_options.watched_commands = {"device_add"};
-    server_options.on_watched = [this](const std::string&) { hotplug_.on_foreign_change(); };
-    server_.emplace(context_.get_executor(), qmp_socket.release(), *session_.monitor,
-                    std::move(server_options));
-    add_commands();
-    if (!session_.console) return;
-    ConsoleOptions console_options;
-    console_options.log = [this](const std::string& message) { log_.write(message); };
-    console_.emplace(context_.get_executor(), std::move(session_.console),
-                     std::move(*console_socket), std::move(console_options));
+    service_.open(std::move(qmp_socket), std::move(console_socket));
   }
 
   // A QEMU that somebody else has started goes on; its sockets serve again.
@@ -269,7 +235,7 @@ class Supervisor {
   asio::awaitable<std::optional<Error>> tell_of_start() {
     if (!options_.wait_for_text.empty()) {
       const std::string text = options_.wait_for_text;
-      const bool printed = co_await console_->wait_for_text(text, options_.wait_deadline);
+      const bool printed = co_await service_.wait_for_text(text, options_.wait_deadline);
       if (!printed) {
         const bool ended = session_.exit->has_ended() || !session_.monitor->is_open();
         co_return Error({.status = ended ? ExitStatus::kFailed : ExitStatus::kTimeUp,
@@ -295,8 +261,7 @@ class Supervisor {
     quick.quit_timeout = kHurriedQuit;
     (void)co_await stop_qemu(session_.monitor.get(), *session_.exit, qemu_pidfd_, std::move(quick));
     (void)reap(session_.child.pidfd.get());
-    server_.reset();
-    console_.reset();
+    service_.close();
   }
 
   // QEMU is gone: what it was, the host side undone, everyone told.
@@ -310,10 +275,10 @@ class Supervisor {
     }
     const ExitReport report = exit_report();
     if (::getpid() == 1) reap_orphans(-1);
-    VmOutcome outcome = judge_end({.report = report,
-                                   .shutdown_reason = shutdown_data_.value("reason", std::string()),
-                                   .stopped_by = rung_,
-                                   .has_panicked = has_panicked_});
+    EndWitness testimony = witness_.testimony();
+    testimony.report = report;
+    testimony.stopped_by = stops_.rung();
+    VmOutcome outcome = judge_end(testimony);
     log_.write("ended: " + outcome.reason);
 
     const bool is_bad =
@@ -337,11 +302,9 @@ class Supervisor {
       log_.write(error.what());
     }
     // Only now: who waits in vmrig-stop may start the VM again at once.
-    is_over_ = true;
-    over_.cancel();
+    stops_.over();
     co_await asio::post(context_, asio::use_awaitable);
-    server_->upstream_gone(shutdown_data_);
-    co_await server_->drained(qmp::deadline_in(kDrainTimeout));
+    co_await service_.end(witness_.shutdown_data());
     co_return outcome;
   }
 
@@ -351,7 +314,7 @@ class Supervisor {
     const ExitReport unknown{.status = 0, .signal_number = SIGKILL};
     const ExitReport in_order{.status = 0, .signal_number = 0};
     return reap(session_.child.pidfd.get())
-        .value_or(is_adopted_ && has_shut_down_ ? in_order : unknown);
+        .value_or(is_adopted_ && witness_.has_shut_down() ? in_order : unknown);
   }
 
   void set_run_state(RunState state, std::string reason) {
@@ -359,24 +322,19 @@ class Supervisor {
     if (state_.state == RunState::kStopping || state_.state == state) return;
     state_.state = state;
     state_.reason = std::move(reason);
-    if (server_) save();  // before, start() writes it all
+    if (service_.is_open()) save();  // before, start() writes it all
   }
 
   void on_event(const qmp::Event& event) {
     hotplug_.on_event(event);
+    witness_.note(event);
     if (event.name == "STOP") {
       set_run_state(RunState::kPaused, {});
     } else if (event.name == "RESUME") {
       set_run_state(RunState::kRunning, {});
       await_stray_threads(0);
-    } else if (event.name == "SHUTDOWN") {
-      shutdown_data_ = event.data;
-      has_shut_down_ = true;
-    } else if (event.name == "GUEST_PANICKED") {
-      has_panicked_ = true;
-    } else if (event.name != "RESET" && event.name != "WATCHDOG" && event.name != "POWERDOWN") {
-      return;
     }
+    if (!is_of_note(event)) return;
     log_.write(event.name + " " + event.data.dump(-1, ' ', false, Json::error_handler_t::replace));
   }
 
@@ -392,138 +350,24 @@ class Supervisor {
     });
   }
 
-  void add_commands() {
-    server_->add_command("vmrig-status", [this](qmp::Json) { return status(); });
-    server_->add_command("vmrig-stop",
-                         [this](qmp::Json arguments) { return stop(std::move(arguments)); });
-    add_hotplug_command("vmrig-attach", &Hotplug::attach);
-    add_hotplug_command("vmrig-detach", &Hotplug::detach);
-    add_hotplug_command("vmrig-set", &Hotplug::set);
-    add_refusing_command("vmrig-capture",
-                         [this](Json arguments) { return captures_.begin(std::move(arguments)); });
-    add_refusing_command("vmrig-capture-end",
-                         [this](Json arguments) { return captures_.end(std::move(arguments)); });
-    server_->add_command("vmrig-version", [](qmp::Json) -> asio::awaitable<qmp::Json> {
-      co_return qmp::Json{{"version", VMRIG_VERSION}};
-    });
-  }
-
-  void add_hotplug_command(const char* name,
-                           asio::awaitable<Json> (Hotplug::*operation)(Json arguments)) {
-    add_refusing_command(name, [this, operation](Json arguments) {
-      return (hotplug_.*operation)(std::move(arguments));
-    });
-  }
-
-  // For operations whose faults are vmrig's.
-  void add_refusing_command(const char* name, qmp::Handler operation) {
-    server_->add_command(name, [operation = std::move(operation)](qmp::Json arguments) {
-      return answer(operation, std::move(arguments));
-    });
-  }
-
-  static asio::awaitable<qmp::Json> answer(const qmp::Handler& operation, qmp::Json arguments) {
-    std::exception_ptr fault;
-    try {
-      qmp::Json reply = co_await operation(std::move(arguments));
-      co_return reply;
-    } catch (...) {
-      fault = std::current_exception();
-    }
-    throw refusal_of(fault);
-  }
-
-  asio::awaitable<qmp::Json> status() {
-    qmp::Json answer = to_json(state_);
-    qmp::Json live = {{"qmp_clients", server_->client_count()},
-                      {"console_clients", console_ ? console_->client_count() : 0}};
-    try {
-      qmp::ExecuteOptions options;
-      options.deadline = qmp::deadline_in(kStatusTimeout);
-      qmp::Json none = qmp::Json::object();
-      const qmp::Json run_state =
-          co_await session_.monitor->execute("query-status", std::move(none), std::move(options));
-      live["qemu_status"] = run_state.value("status", std::string());
-      if (hotplug_.has_balloon()) live["balloon"] = co_await hotplug_.balloon();
-    } catch (const qmp::Error& error) {
-      live["qemu_status"] = nullptr;
-      live["problem"] = error.what();
-    }
-    answer["live"] = std::move(live);
-    co_return answer;
-  }
-
-  asio::awaitable<qmp::Json> stop(qmp::Json arguments) {
-    StopOptions options = stop_defaults_;
-    for (const auto& [key, value] : arguments.items()) {
-      if (key == "force" && value.is_boolean()) {
-        if (value.get<bool>()) options.first = StopOptions::First::kQuit;
-      } else if (key == "timeout" && value.is_number() && value.get<double>() >= 0 &&
-                 value.get<double>() <= kMaxStopTimeoutS) {
-        options.powerdown_timeout =
-            std::chrono::milliseconds(static_cast<std::int64_t>(value.get<double>() * 1000));
-      } else {
-        throw qmp::Error::refusal(
-            "vmrig-stop takes \"force\" (a boolean) and \"timeout\" (seconds, up to a day)");
-      }
-    }
-    ++stop_requests_;
-    co_await climb(std::move(options));
-    // The ladder's end is QEMU's; ours is when the folder is gone, too.
-    if (!is_over_) {
-      boost::system::error_code ignored;
-      auto token = asio::redirect_error(asio::use_awaitable, ignored);
-      co_await over_.async_wait(token);
-    }
-    co_return qmp::Json{{"by", stop_by_name(rung_.value_or(StopBy::kPowerdown))}};
-  }
-
-  asio::awaitable<void> climb(StopOptions options) {
-    if (state_.state != RunState::kStopping) {
-      state_.state = RunState::kStopping;
-      save();
-    }
-    options.on_rung = [this](StopBy rung) {
-      if (rung_ && *rung_ >= rung) return;
-      rung_ = rung;
-      log_.write(fmt::format("stopping by {}", stop_by_name(rung)));
-    };
-    (void)co_await stop_qemu(session_.monitor.get(), *session_.exit, qemu_pidfd_,
-                             std::move(options));
-  }
-
-  void await_signal() {
-    signals_.async_wait([this](const boost::system::error_code& fault, int number) {
-      if (fault) return;
-      on_signal(number);
-      await_signal();
-    });
+  void on_child() {
+    // Modprobe's end is for the thread that has started it.
+    if (!host_.is_at_work()) reap_orphans(qemu_pid_);
   }
 
   void on_signal(int number) {
-    if (number == SIGCHLD) {
-      // Modprobe's end is for the thread that has started it.
-      if (!host_.is_at_work()) reap_orphans(qemu_pid_);
-      return;
-    }
     log_.write(fmt::format("signal SIG{}", ::sigabbrev_np(number)));
     // Of one who waits for what the guest prints (run_detached): the guest runs all the same.
     const bool is_of_waiter = number == SIGINT && options_.mode == RunMode::kDetached;
-    if (is_of_waiter && server_ && options_.on_running) return;
-    ++stop_requests_;
+    if (is_of_waiter && service_.is_open() && options_.on_running) return;
+    stops_.count();
     host_.cancel();
-    if (!server_) {
+    if (service_.is_open()) {
+      stops_.climb_for_signal();
+    } else if (qemu_pidfd_ >= 0) {
       // No guest runs yet that could be asked; the launch fails at once by QEMU's end.
-      if (qemu_pidfd_ >= 0) send_signal(qemu_pidfd_, SIGKILL);
-      return;
+      send_signal(qemu_pidfd_, SIGKILL);
     }
-    StopOptions options = stop_defaults_;
-    if (++stop_signals_ > 1) {
-      options.first = StopOptions::First::kQuit;
-      options.quit_timeout = kHurriedQuit;
-    }
-    asio::co_spawn(context_, climb(std::move(options)),
-                   [this](std::exception_ptr fault) { log_fault(fault); });
   }
 
   void log_fault(const std::exception_ptr& fault) {
@@ -556,8 +400,8 @@ class Supervisor {
       auto monitor = std::make_unique<qmp::Client>(context_.get_executor(), connection.release());
       (void)co_await monitor->handshake(deadline);
       session_.events = monitor->subscribe([this](const qmp::Event& event) { on_event(event); });
-      server_->replace_upstream(*monitor);
       retired_monitor_ = std::exchange(session_.monitor, std::move(monitor));
+      service_.replace_monitor();
       watch_monitor();
       log_.write("reconnected to QEMU's monitor");
     } catch (const qmp::Error& error) {
@@ -571,10 +415,8 @@ class Supervisor {
   SuperviseOptions options_;
   VmLog log_;
   std::optional<VmFolder> folder_;  // from then on
-  asio::signal_set signals_;
   VmState state_;
   HostSide host_;
-  StopOptions stop_defaults_;
   Session session_;
   std::unique_ptr<qmp::Client> retired_monitor_;  // commands that it failed may still resume
   Hotplug hotplug_{{.executor = context_.get_executor(),
@@ -588,22 +430,26 @@ class Supervisor {
                       .monitor = [this]() -> qmp::Client& { return *session_.monitor; },
                       .folder = [this]() -> VmFolder& { return folder(); },
                       .log = [this](const std::string& line) { log_.write(line); }}};
-  std::optional<qmp::Server> server_;
-  std::optional<ConsoleServer> console_;
+  StopRequests stops_{{.executor = context_.get_executor(),
+                       .session = [this]() -> Session& { return session_; },
+                       .state = state_,
+                       .save = [this] { save(); },
+                       .log = [this](const std::string& line) { log_.write(line); }}};
+  VmService service_{{.executor = context_.get_executor(),
+                      .session = [this]() -> Session& { return session_; },
+                      .state = state_,
+                      .stops = stops_,
+                      .hotplug = hotplug_,
+                      .captures = captures_,
+                      .log = [this](const std::string& line) { log_.write(line); }}};
   asio::steady_timer monitor_closed_{context_};
   asio::steady_timer strays_{context_};
-  asio::steady_timer over_{context_, asio::steady_timer::time_point::max()};
-  Json shutdown_data_ = Json{{"guest", false}, {"reason", "host-error"}};
-  std::optional<StopBy> rung_;  // the highest that any ladder climbed
+  QemuWitness witness_;
   pid_t qemu_pid_ = -1;
-  int qemu_pidfd_ = -1;    // borrowed
-  int stop_requests_ = 0;  // by anyone
-  int stop_signals_ = 0;
-  bool is_over_ = false;
+  int qemu_pidfd_ = -1;  // borrowed
   bool is_adopted_ = false;
-  bool has_shut_down_ = false;
-  bool has_panicked_ = false;
   bool has_reconnected_ = false;
+  SignalWatch signals_;  // last: its handlers use all of the above
 };
 
 template <class Origin>
