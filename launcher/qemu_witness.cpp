@@ -13,14 +13,22 @@ void QemuWitness::note(const qmp::Event& event) {
     has_shut_down_ = true;
   } else if (event.name == "GUEST_PANICKED") {
     has_panicked_ = true;
+  } else if (event.name == "WATCHDOG") {
+    const std::string action = event.data.value("action", std::string());
+    // A reset ends the VM only where a reboot does; RESET comes else.
+    has_hung_ = action == "poweroff" || action == "reset";
+  } else if (event.name == "RESET") {
+    *this = QemuWitness();
   }
 }
 
 EndWitness QemuWitness::testimony() const {
+  const std::string reason = shutdown_data_.value("reason", std::string());
   return {.report = {},
-          .shutdown_reason = shutdown_data_.value("reason", std::string()),
+          .shutdown_reason = reason,
           .stopped_by = {},
-          .has_panicked = has_panicked_};
+          .has_panicked = has_panicked_,
+          .has_hung = has_hung_ && (!has_shut_down_ || reason == "guest-reset")};
 }
 
 bool is_of_note(const qmp::Event& event) {

@@ -50,7 +50,7 @@ asio::awaitable<Json> StopRequests::stop(Json arguments) {
     auto token = asio::redirect_error(asio::use_awaitable, ignored);
     co_await over_.async_wait(token);
   }
-  co_return Json{{"by", stop_by_name(rung_.value_or(StopBy::kPowerdown))}};
+  co_return Json{{"by", rung_ ? stop_by_name(*rung_) : kByNoRestart}};
 }
 
 void StopRequests::climb_for_signal() {

@@ -22,7 +22,11 @@ struct StopParts {
   VmState& state;
   std::function<void()> save;  // writes `state`
   std::function<void(const std::string& line)> log;
+  // Called with each request, before anything is done for it.
+  std::function<void()> on_request;
 };
+
+inline constexpr const char* kByNoRestart = "no restart";
 
 // For the one thread of its executor.
 class StopRequests {
@@ -31,14 +35,18 @@ class StopRequests {
   StopRequests(const StopRequests&) = delete;
   StopRequests& operator=(const StopRequests&) = delete;
 
-  // vmrig-stop: {"force", "timeout"}. Returns {"by"}, the highest rung, when over() was called.
+  // vmrig-stop: {"force", "timeout"}. Returns {"by"}, the highest rung, when over() was called;
+  // kByNoRestart for a VM whose QEMU had ended, and which waited to be started anew.
   // Throws qmp::Error for arguments that it does not know.
   boost::asio::awaitable<Json> stop(Json arguments);
   // A signal: the first asks the guest, the next ends QEMU.
   void climb_for_signal();
 
   // A request was made, also while there was no guest yet that could be asked.
-  void count() { ++count_; }
+  void count() {
+    ++count_;
+    parts_.on_request();
+  }
   bool any() const { return count_ > 0; }
   std::optional<StopBy> rung() const { return rung_; }  // the highest that any ladder climbed
   // QEMU's end is the ladder's; this is when the host is as before and the name is free.

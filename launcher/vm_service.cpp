@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "devices/channel.hpp"
 #include "launcher/refusal.hpp"
 #include "qmp/error.hpp"
 
@@ -30,7 +31,8 @@ asio::awaitable<qmp::Json> answer(const qmp::Handler& operation, qmp::Json argum
 
 }  // namespace
 
-void VmService::open(Fd qmp_socket, std::optional<Fd> console_socket) {
+void VmService::open(Fd qmp_socket, std::optional<Fd> console_socket,
+                     ConsoleOptions::SerialEnd on_serial_end) {
   Session& session = parts_.session();
   qmp::ServerOptions server_options;
   server_options.log = [this](const std::string& message) { parts_.log("qmp: " + message); };
@@ -41,9 +43,23 @@ void VmService::open(Fd qmp_socket, std::optional<Fd> console_socket) {
   add_commands();
   if (!session.console) return;
   ConsoleOptions console_options;
+  console_options.on_serial_end = on_serial_end;
   console_options.log = parts_.log;
   console_.emplace(parts_.executor, std::move(session.console), std::move(*console_socket),
                    std::move(console_options));
+}
+
+void VmService::replace_qemu() {
+  Session& session = parts_.session();
+  server_->replace_upstream(*session.monitor);
+  if (console_ && session.console) console_->reconnect(std::move(session.console));
+}
+
+void VmService::tell(const std::string& event, Json data) {
+  qmp::Event own;
+  own.name = event;
+  own.data = std::move(data);
+  server_->broadcast(own);
 }
 
 asio::awaitable<bool> VmService::wait_for_text(std::string text, qmp::Deadline deadline) {
@@ -51,6 +67,7 @@ asio::awaitable<bool> VmService::wait_for_text(std::string text, qmp::Deadline d
 }
 
 asio::awaitable<void> VmService::end(Json shutdown_data) {
+  if (console_) console_->end();
   server_->upstream_gone(std::move(shutdown_data));
   co_await server_->drained(qmp::deadline_in(kDrainTimeout));
 }
@@ -93,10 +110,35 @@ void VmService::add_refusing_command(const char* name, qmp::Handler operation) {
   });
 }
 
+// By id, whether a program in the guest has it open.
+asio::awaitable<Json> VmService::open_channels() {
+  Json open = Json::object();
+  const Json channels = parts_.state.config.value("channels", Json::array());
+  if (channels.empty()) co_return open;
+  qmp::ExecuteOptions options;
+  options.deadline = qmp::deadline_in(kStatusTimeout);
+  Json none = Json::object();
+  const Json chardevs = co_await parts_.session().monitor->execute("query-chardev", std::move(none),
+                                                                   std::move(options));
+  for (const Json& channel : channels) {
+    const std::string id = channel.value("id", std::string());
+    for (const Json& chardev : chardevs) {
+      if (chardev.value("label", std::string()) != channel_chardev(id)) continue;
+      open[id] = chardev.value("frontend-open", false);
+    }
+  }
+  co_return open;
+}
+
 asio::awaitable<Json> VmService::status() {
   Json answer = to_json(parts_.state);
   Json live = {{"qmp_clients", server_->client_count()},
                {"console_clients", console_ ? console_->client_count() : 0}};
+  if (parts_.state.state == RunState::kRestarting) {
+    live["qemu_status"] = nullptr;
+    answer["live"] = std::move(live);
+    co_return answer;
+  }
   try {
     qmp::ExecuteOptions options;
     options.deadline = qmp::deadline_in(kStatusTimeout);
@@ -104,6 +146,7 @@ asio::awaitable<Json> VmService::status() {
     const Json run_state = co_await parts_.session().monitor->execute(
         "query-status", std::move(none), std::move(options));
     live["qemu_status"] = run_state.value("status", std::string());
+    live["channels"] = co_await open_channels();
     if (parts_.hotplug.has_balloon()) live["balloon"] = co_await parts_.hotplug.balloon();
   } catch (const qmp::Error& error) {
     live["qemu_status"] = nullptr;

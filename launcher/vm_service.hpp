@@ -38,10 +38,15 @@ class VmService {
   VmService& operator=(const VmService&) = delete;
 
   // Clients are answered from here on. Both sockets listen; takes the session's console.
-  void open(Fd qmp_socket, std::optional<Fd> console_socket);
+  void open(Fd qmp_socket, std::optional<Fd> console_socket,
+            ConsoleOptions::SerialEnd on_serial_end);
   bool is_open() const { return server_.has_value(); }
   // The session has another connection to the same QEMU.
   void replace_monitor() { server_->replace_upstream(*parts_.session().monitor); }
+  // It has another QEMU, with another console.
+  void replace_qemu();
+  // An event of vmrig's own, to all clients.
+  void tell(const std::string& event, Json data);
   // False at the deadline, or when the console has ended before it printed the text.
   boost::asio::awaitable<bool> wait_for_text(std::string text, qmp::Deadline deadline);
   // QEMU is gone: tells all clients, and waits for a moment until they have read it.
@@ -54,6 +59,7 @@ class VmService {
   void add_hotplug_command(const char* name,
                            boost::asio::awaitable<Json> (Hotplug::*operation)(Json arguments));
   void add_refusing_command(const char* name, qmp::Handler operation);
+  boost::asio::awaitable<Json> open_channels();
   boost::asio::awaitable<Json> status();
 
   ServiceParts parts_;
