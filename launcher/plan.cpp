@@ -7,11 +7,14 @@
 #include <nlohmann/json.hpp>
 
 #include "devices/balloon.hpp"
+#include "devices/channel.hpp"
 #include "devices/controllers.hpp"
 #include "devices/memory.hpp"
+#include "devices/panic.hpp"
 #include "devices/pci_slots.hpp"
 #include "devices/rng.hpp"
 #include "devices/vfio.hpp"
+#include "devices/watchdog.hpp"
 #include "launcher/accelerator.hpp"
 #include "launcher/command_line.hpp"
 #include "launcher/guest_nodes.hpp"
@@ -22,6 +25,7 @@
 #include "launcher/network.hpp"
 #include "launcher/passthrough.hpp"
 #include "launcher/placement.hpp"
+#include "launcher/power_plan.hpp"
 #include "launcher/preflight.hpp"
 #include "launcher/scheduling.hpp"
 #include "launcher/usb.hpp"
@@ -64,6 +68,7 @@ class Planner {
     check_boot_files(input_, plan_.preflight);
     check_macs(input_, plan_.preflight);
     check_scheduling(input_, plan_, plan_.preflight);
+    check_power(config_, input_.caps, plan_.preflight);
     usb_ = choose_usb(input_, plan_.claim.usb, plan_.preflight);
     make_claim();
 
@@ -293,8 +298,7 @@ class Planner {
   }
 
   MemoryBackend backend_of(const MemoryPart& part) {
-    return plan_backend(input_, part, plan_, plan_.regions,
-                        [this](const FdSource& source) { return pass_fd(source); });
+    return plan_backend(input_, part, plan_, plan_.regions, fds_of(part.origin));
   }
 
   void memory() {
@@ -339,17 +343,26 @@ class Planner {
            "power.s3");
     option({"-global", fmt::format("{}.disable_s4={}", chip, config_.power.s4 ? 0 : 1)},
            "power.s4");
+    std::vector<QemuArgument> ends = power_arguments(config_, input_.caps);
+    std::move(ends.begin(), ends.end(), std::back_inserter(plan_.arguments));
     option({"-boot", "strict=on"}, "boot");
   }
 
-  std::string pass_fd(const FdSource& source) {
+  std::string pass_fd(const FdSource& source, std::string origin) {
     const int number = kFirstChildFd + static_cast<int>(plan_.fds.size());
-    plan_.fds.push_back({number, source});
+    plan_.fds.push_back({number, source, std::move(origin)});
     return std::to_string(number);
   }
 
+  FdNaming fds_of(std::string origin) {
+    return [this, origin = std::move(origin)](const FdSource& source) {
+      return pass_fd(source, origin);
+    };
+  }
+
   void monitor() {
-    const std::string fd = pass_fd({FdSource::Kind::kListeningSocket, kMonitorSocketName});
+    const std::string fd =
+        pass_fd({FdSource::Kind::kListeningSocket, kMonitorSocketName}, "rule: QMP");
     option({"-chardev", "socket,id=vmrig-qmp,fd=" + fd + ",server=on,wait=off"}, "rule: QMP");
     option({"-mon", "chardev=vmrig-qmp,mode=control"}, "rule: QMP");
   }
@@ -390,9 +403,18 @@ class Planner {
       list.push_back(describe_iothread(config_.iothreads[i], fmt::format("iothreads[{}]", i)));
     }
     for (std::size_t i = 0; i < config_.serial.size(); ++i) {
-      list.push_back(describe_serial(config_.serial[i], fmt::format("serial[{}]", i),
-                                     static_cast<int>(i),
-                                     [this](const FdSource& source) { return pass_fd(source); }));
+      const std::string origin = fmt::format("serial[{}]", i);
+      list.push_back(
+          describe_serial(config_.serial[i], origin, static_cast<int>(i), fds_of(origin)));
+    }
+    for (std::size_t i = 0; i < config_.channels.size(); ++i) {
+      const std::string origin = fmt::format("channels[{}]", i);
+      append(list, describe_channel(config_.channels[i], origin, fds_of(origin)));
+    }
+    if (has_panic_device(config_, input_.caps)) list.push_back(describe_panic());
+    if (config_.watchdog) {
+      std::optional<DeviceDescription> watchdog = describe_watchdog(*config_.watchdog);
+      if (watchdog) list.push_back(std::move(*watchdog));
     }
     for (std::size_t i = 0; i < config_.disks.size(); ++i) {
       const DiskConfig& disk = config_.disks[i];
@@ -402,12 +424,10 @@ class Planner {
     for (std::size_t i = 0; i < config_.nics.size(); ++i) {
       const NicConfig& nic = config_.nics[i];
       if (nic.type == NicType::kVf) continue;
-      list.push_back(describe_nic(nic,
-                                  {.origin = fmt::format("nics[{}]", i),
-                                   .vm_name = config_.name,
-                                   .bootindex = bootindex(nic.id)},
-                                  plan_.host_ends[i], plan_.nic_forms,
-                                  [this](const FdSource& source) { return pass_fd(source); }));
+      const std::string origin = fmt::format("nics[{}]", i);
+      list.push_back(describe_nic(
+          nic, {.origin = origin, .vm_name = config_.name, .bootindex = bootindex(nic.id)},
+          plan_.host_ends[i], plan_.nic_forms, fds_of(origin)));
     }
     const std::size_t first_passed = list.size();
     for (const PassedDevice& passed : plan_.passed) list.push_back(describe_passed(passed));
@@ -454,7 +474,7 @@ class Planner {
     slots.add_spare_ports(config_.machine.hotplug_ports);
     for (const DeviceDescription& port : slots.ports()) device(port);
     if (uses_iommufd_) {
-      device(describe_iommufd([this](const FdSource& source) { return pass_fd(source); }));
+      device(describe_iommufd(fds_of("rule: iommufd")));
     }
     for (const DeviceDescription& description : list) device(description);
   }
@@ -517,7 +537,7 @@ class Planner {
     } else if (front_end.bootindex < 0) {
       front_end.romfile = "";  // no network boot: the firmware need not load the option ROM
     }
-    return describe_vfio(front_end, [this](const FdSource& source) { return pass_fd(source); });
+    return describe_vfio(front_end, fds_of(passed.origin));
   }
 
   const VfioConfig* find_vfio(const std::string& id) const {

@@ -34,6 +34,7 @@ struct QemuArgument {
 struct ChildFd {
   int number = -1;
   FdSource source;
+  std::string origin = {};  // of the argument that names it
 };
 
 // A process that serves one device of the VM, beside QEMU: a NIC's passt. It is connected to QEMU

@@ -12,6 +12,7 @@
 #include <charconv>
 #include <chrono>
 #include <climits>
+#include <ctime>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -59,6 +60,14 @@ std::optional<ProcessIdentity> identify_process(pid_t pid) {
       std::from_chars(rest.data(), rest.data() + rest.size(), identity.start_time);
   if (fault != std::errc{}) return std::nullopt;
   return identity;
+}
+
+std::chrono::seconds age_of(const ProcessIdentity& process) {
+  timespec now{};
+  const long ticks = ::sysconf(_SC_CLK_TCK);
+  if (ticks <= 0 || ::clock_gettime(CLOCK_BOOTTIME, &now) != 0) return std::chrono::seconds(0);
+  const auto started = static_cast<std::int64_t>(process.start_time) / ticks;
+  return std::chrono::seconds(std::max<std::int64_t>(0, now.tv_sec - started));
 }
 
 bool is_alive(const ProcessIdentity& process) { return identify_process(process.pid) == process; }

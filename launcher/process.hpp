@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -22,6 +23,10 @@ struct ProcessIdentity {
 // The process with that pid now; nullopt when there is none or it is a zombie.
 // Source: proc(5), /proc/PID/stat.
 std::optional<ProcessIdentity> identify_process(pid_t pid);
+
+// How long the process has been there, by a clock that does not jump and counts a sleeping host's
+// time, too. Source: proc(5), starttime; clock_gettime(2), CLOCK_BOOTTIME.
+std::chrono::seconds age_of(const ProcessIdentity& process);
 
 // A zombie is not alive, though its pid and start time still match.
 bool is_alive(const ProcessIdentity& process);

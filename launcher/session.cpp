@@ -277,11 +277,8 @@ asio::awaitable<Error> explain(Launching step, qmp::Error error, std::uint64_t l
 
 std::vector<std::string> serial_sockets(const Plan& plan) {
   std::vector<std::string> names;
-  for (const ChildFd& fd : plan.fds) {
-    if (fd.source.kind == FdSource::Kind::kListeningSocket &&
-        fd.source.name != kMonitorSocketName) {
-      names.push_back(fd.source.name);
-    }
+  for (const SerialConfig& serial : plan.config.serial) {
+    if (serial.type == SerialType::kSocket) names.push_back(serial_socket_name(serial));
   }
   return names;
 }

@@ -104,8 +104,8 @@ std::string default_state_folder(uid_t uid, const std::string& xdg_runtime_dir) 
 }
 
 std::string_view condition_name(VmCondition condition) {
-  static constexpr std::array<std::string_view, 7> kNames = {
-      "starting", "running", "paused", "stopping", "crashed", "orphaned", "stale"};
+  static constexpr std::array<std::string_view, 8> kNames = {
+      "starting", "running", "paused", "stopping", "restarting", "crashed", "orphaned", "stale"};
   return kNames.at(static_cast<std::size_t>(condition));
 }
 
@@ -174,6 +174,9 @@ VmEntry StateRoot::examine(const VmFolder& folder) const {
         break;
       case RunState::kPaused:
         entry.condition = VmCondition::kPaused;
+        break;
+      case RunState::kRestarting:
+        entry.condition = VmCondition::kRestarting;
         break;
       case RunState::kStopping:
       case RunState::kEnded:
@@ -278,7 +281,8 @@ VmFolder StateRoot::claim(const Lock&, VmState& state) {
       throw busy(orphan);
     }
     for (const char* left_over :
-         {kQemuLogName, kVmrigLogName, kQmpSocketName, kConsoleSocketName, "monitor.sock"}) {
+         {kQemuLogName, "qemu.log.1", kVmrigLogName, "vmrig.log.1", kQmpSocketName,
+          kConsoleSocketName, "monitor.sock", "launch.json"}) {
       ::unlinkat(folder->folder_.get(), left_over, 0);
     }
     const std::optional<ProcessIdentity> self = identify_process(::getpid());

@@ -21,6 +21,9 @@ inline constexpr const char* kQmpSocketName = "qmp.sock";
 inline constexpr const char* kConsoleSocketName = "console.sock";
 inline constexpr const char* kQemuLogName = "qemu.log";
 inline constexpr const char* kVmrigLogName = "vmrig.log";
+// A log that grows beyond this is cut: the last half of that is kept as NAME.1.
+inline constexpr std::size_t kMaxLogBytes = std::size_t{1} << 20;
+inline constexpr std::string_view kOldLogSuffix = ".1";
 
 // /run/vmrig for root, $XDG_RUNTIME_DIR/vmrig otherwise. Throws vmrig::Error (kUsage) with the mend
 // when `xdg_runtime_dir` is empty or no absolute path.
@@ -32,9 +35,10 @@ enum class VmCondition {
   kRunning,
   kPaused,
   kStopping,
-  kCrashed,   // ended badly; kept for `list` and `logs`, replaced by the next start of that name
-  kOrphaned,  // QEMU lives, its supervisor does not
-  kStale,     // both are gone without a word; removed by the next start of any VM
+  kRestarting,  // QEMU has ended, and its supervisor is about to start it anew
+  kCrashed,     // ended badly; kept for `list` and `logs`, replaced by the next start of that name
+  kOrphaned,    // QEMU lives, its supervisor does not
+  kStale,       // both are gone without a word; removed by the next start of any VM
 };
 std::string_view condition_name(VmCondition condition);
 
@@ -72,6 +76,16 @@ class VmFolder {
   Fd open_log(const char* name) const;
   // What a log holds from `offset` on, at most its last `limit` bytes; empty when there is none.
   std::string read_log(const char* name, std::uint64_t offset, std::size_t limit) const;
+
+  // Empties a log that is longer than kMaxLogBytes, its end moved to NAME.1. What a process writes
+  // there at this very moment may be lost. False when that can't be done (no space left).
+  bool cut_log(const char* name) const;
+  // What a file holds, at most `limit` bytes. Throws vmrig::Error.
+  std::string read_text(const char* name, std::size_t limit) const;
+  // Writes a file of that name, 0600; readers see the old or the new one. Throws vmrig::Error.
+  void write_text(const char* name, std::string_view text) const;
+  // Removes a file of that name, if it is there.
+  void remove_file(const std::string& name) const;
 
   VmState read_state() const;                    // throws vmrig::Error
   void write_state(const VmState& state) const;  // atomically, 0600

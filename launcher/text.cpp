@@ -59,6 +59,28 @@ std::string printable_lines(std::string_view text) {
   }
 }
 
+std::string printable_json(std::string_view text) {
+  std::string out;
+  while (!text.empty()) {
+    const auto lead = static_cast<unsigned char>(text.front());
+    const std::size_t length = std::min<std::size_t>(text.size(), lead < 0xc0   ? 1
+                                                                  : lead < 0xe0 ? 2
+                                                                  : lead < 0xf0 ? 3
+                                                                                : 4);
+    const std::string_view one = text.substr(0, length);
+    text.remove_prefix(length);
+    // JSON has escaped what is below a space; newlines and spaces between its parts are its own.
+    if (lead < 0x80 ? lead != 0x7f : quote(one).find('\\') == std::string::npos) {
+      out += one;
+      continue;
+    }
+    unsigned code = length == 1 ? lead : lead & (0xffU >> (length + 1));
+    for (const char byte : one.substr(1)) code = code << 6 | (static_cast<unsigned>(byte) & 0x3f);
+    out += fmt::format("\\u{:04x}", code);
+  }
+  return out;
+}
+
 std::string styled(std::string_view text, Style style, Colour colour) {
   if (colour == Colour::kOff || style == Style::kPlain) return std::string(text);
   std::string_view code = "1";

@@ -16,6 +16,10 @@ enum class Style { kPlain, kBold, kDim, kGood, kWarning, kProblem };
 std::string printable(std::string_view text);
 std::string printable_lines(std::string_view text);
 
+// JSON text with what could drive a terminal, and what JSON leaves as it is in strings, escaped as
+// \uXXXX: the same JSON to a program.
+std::string printable_json(std::string_view text);
+
 // `text` between the ANSI sequences of `style`; as it is with Colour::kOff.
 std::string styled(std::string_view text, Style style, Colour colour);
 

@@ -20,6 +20,16 @@ std::string one_line(const Error::Parts& parts) {
   return text;
 }
 
+// Characters that are not seen and change how others are: writing from right to left, joining,
+// lines that end. A name with them is shown as another. Unicode 15: U+200B to U+200F, U+2028 to
+// U+202E, U+2060 to U+206F, U+FEFF.
+bool is_format_character(unsigned char lead, unsigned char second, unsigned char third) {
+  if (lead == 0xef) return second == 0xbb && third == 0xbf;
+  if (lead != 0xe2) return false;
+  if (second == 0x81) return third >= 0xa0 && third <= 0xaf;
+  return second == 0x80 && ((third >= 0x8b && third <= 0x8f) || (third >= 0xa8 && third <= 0xae));
+}
+
 // The length of the valid UTF-8 sequence at the front of `text`, or 0.
 std::size_t utf8_length(std::string_view text) {
   const auto lead = static_cast<unsigned char>(text.front());
@@ -41,6 +51,10 @@ std::size_t utf8_length(std::string_view text) {
                   [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; });
   // C1 controls (U+0080 to U+009F) drive terminals too, and so are no text.
   const bool control = length == 2 && lead == 0xc2 && static_cast<unsigned char>(text[1]) < 0xa0;
+  if (length == 3 && is_format_character(lead, static_cast<unsigned char>(second),
+                                         static_cast<unsigned char>(text[2]))) {
+    return 0;
+  }
   return continued && !control ? length : 0;
 }
 

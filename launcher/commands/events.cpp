@@ -108,7 +108,7 @@ ExitStatus follow(const EventsOptions& options, const Context& context) {
   for (std::size_t printed = 0; !count || printed < *count; ++printed) {
     try {
       const qmp::Event event = vm.client().wait_event(match, deadline);
-      write_out(event.to_json().dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+      write_json_line(event.to_json());
     } catch (const qmp::Error& fault) {
       if (fault.kind() == qmp::ErrorKind::timeout) return ExitStatus::kTimeUp;
       if (fault.kind() != qmp::ErrorKind::closed) throw vm.explain(fault);

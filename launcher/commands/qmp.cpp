@@ -34,7 +34,7 @@ ExitStatus run_one(const QmpOptions& options, const Context& context,
   VmConnection vm = VmConnection::open(context, options.name);
   const Json value = vm.execute(*options.command, std::move(arguments), qmp::deadline_in(timeout));
   if (options.json) {
-    write_out(value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+    write_json_line(value);
   } else {
     write_json(value);
   }

@@ -132,7 +132,7 @@ ExitStatus recover(bool json, const Context& context) {
     const StateRoot::Lock lock = root->lock();
     for (const VmEntry& entry : root->list()) {
       if (entry.condition != VmCondition::kOrphaned || !entry.state) continue;
-      if (entry.state->state == RunState::kStarting) {
+      if (!has_run(*entry.state)) {
         end_unborn(entry);
       } else {
         orphans.push_back(entry.name);

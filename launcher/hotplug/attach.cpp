@@ -111,11 +111,20 @@ void lift_memory_lock_limit(pid_t qemu) {
 }
 
 // Whether the device is a PCI function, mostly.
-bool wants_port(DeviceKind kind) { return kind != DeviceKind::kMemory && kind != DeviceKind::kUsb; }
+bool wants_port(DeviceKind kind) {
+  return kind != DeviceKind::kMemory && kind != DeviceKind::kUsb && kind != DeviceKind::kChannel;
+}
 
 }  // namespace
 
 asio::awaitable<Json> Hotplug::attach(Json arguments) {
+  refuse_while_suspended("attach to");
+  const UnderWay::Mark mark = under_way_.begin();
+  Json answer = co_await attach_now(std::move(arguments));
+  co_return answer;
+}
+
+asio::awaitable<Json> Hotplug::attach_now(Json arguments) {
   const AttachRequest request = attach_request(arguments);
   const qmp::Deadline deadline = qmp::deadline_in(request.timeout);
   AttachWish wish;

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "devices/channel.hpp"
 #include "devices/disk.hpp"
 #include "devices/memory_device.hpp"
 #include "devices/nic.hpp"
@@ -43,7 +44,8 @@ constexpr std::array kKinds = {
     KindEntry{DeviceKind::kVfio, "vfio", "/vfio", "vfio"},
     KindEntry{DeviceKind::kUsb, "usb", "/usb", "usb"},
     KindEntry{DeviceKind::kMemory, "memory", "/memory/devices", "memory.devices"},
-    KindEntry{DeviceKind::kRng, "rng", "/rngs", "rngs"}};
+    KindEntry{DeviceKind::kRng, "rng", "/rngs", "rngs"},
+    KindEntry{DeviceKind::kChannel, "channel", "/channels", "channels"}};
 
 const KindEntry& entry_of(DeviceKind kind) {
   return *std::find_if(kKinds.begin(), kKinds.end(),
@@ -79,6 +81,7 @@ VmConfig only_last(const VmConfig& config, DeviceKind kind) {
   keep_last_if(kind == DeviceKind::kUsb, alone.usb);
   keep_last_if(kind == DeviceKind::kMemory, alone.memory.devices);
   keep_last_if(kind == DeviceKind::kRng, alone.rngs);
+  keep_last_if(kind == DeviceKind::kChannel, alone.channels);
   return alone;
 }
 
@@ -209,7 +212,9 @@ AttachWish read_wish(const VmConfig& vm, DeviceKind kind, const Json& device) {
     throw DiagnosticsError(std::move(faults));
   }
   wish.alone = only_last(wish.after, kind);
-  wish.id = device.at("id").get<std::string>();
+  // That of a channel may be its name.
+  wish.id = kind == DeviceKind::kChannel ? wish.alone.channels.front().id
+                                         : device.at("id").get<std::string>();
   return wish;
 }
 
@@ -272,6 +277,8 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
     plan.device = describe_usb(usb.front(), origin, on_block_device);
   } else if (wish.kind == DeviceKind::kRng) {
     plan.device = describe_rng(wish.id, origin);
+  } else if (wish.kind == DeviceKind::kChannel) {
+    plan.device = describe_channel(config.channels.front(), origin, fds);
   }
   return plan;
 }
@@ -279,7 +286,8 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
 bool has_device(const VmConfig& vm, const std::string& id) {
   return find_id(vm.disks, id) != nullptr || find_id(vm.nics, id) != nullptr ||
          find_id(vm.usb, id) != nullptr || find_id(vm.memory.devices, id) != nullptr ||
-         find_id(vm.rngs, id) != nullptr || find_id(vm.vfio, id) != nullptr;
+         find_id(vm.rngs, id) != nullptr || find_id(vm.vfio, id) != nullptr ||
+         find_id(vm.channels, id) != nullptr;
 }
 
 std::optional<PresentDevice> find_device(const VmConfig& vm, const std::string& id) {
@@ -308,6 +316,10 @@ std::optional<PresentDevice> find_device(const VmConfig& vm, const std::string& 
   if (find_id(vm.rngs, id) != nullptr) {
     return present(DeviceKind::kRng, describe_rng(id, "rng"));
   }
+  if (const ChannelConfig* channel = find_id(vm.channels, id)) {
+    const FdNaming no_fds = [](const FdSource&) { return std::string(); };
+    return present(DeviceKind::kChannel, describe_channel(*channel, "channel", no_fds));
+  }
   if (find_id(vm.vfio, id) != nullptr) return present(DeviceKind::kVfio, passed);
   return std::nullopt;
 }
@@ -319,6 +331,7 @@ VmConfig without_device(VmConfig vm, const std::string& id) {
   erase_id(vm.memory.devices, id);
   erase_id(vm.rngs, id);
   erase_id(vm.vfio, id);
+  erase_id(vm.channels, id);
   std::erase(vm.boot.order, id);
   return vm;
 }

@@ -18,7 +18,7 @@
 namespace vmrig {
 
 // Each is one of the config's lists of devices.
-enum class DeviceKind { kDisk, kNic, kVfio, kUsb, kMemory, kRng };
+enum class DeviceKind { kDisk, kNic, kVfio, kUsb, kMemory, kRng, kChannel };
 
 std::string_view kind_name(DeviceKind kind);  // "disk", "nic", …
 // Throws vmrig::Error (kUsage) that names the nearest kind.

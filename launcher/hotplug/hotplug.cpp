@@ -34,7 +34,8 @@ Hotplug::Hotplug(HotplugParts parts)
     : parts_(std::move(parts)),
       planning_(parts_.executor),
       vcpus_(parts_.executor),
-      controllers_(parts_.executor) {}
+      controllers_(parts_.executor),
+      under_way_(parts_.executor) {}
 
 Hotplug::~Hotplug() = default;
 
@@ -70,17 +71,20 @@ asio::awaitable<Json> Hotplug::peripherals(qmp::Deadline deadline) {
 }
 
 void Hotplug::in_background(asio::awaitable<void> task) {
-  asio::co_spawn(parts_.executor, std::move(task), [this](const std::exception_ptr& fault) {
+  auto done = [this, mark = under_way_.begin()](std::exception_ptr fault) {
     if (!fault) return;
     try {
       std::rethrow_exception(fault);
     } catch (const std::exception& error) {
       parts_.log(error.what());
     }
-  });
+  };
+  asio::co_spawn(parts_.executor, std::move(task), std::move(done));
 }
 
 asio::awaitable<Json> Hotplug::set(Json arguments) {
+  refuse_while_suspended("change");
+  const UnderWay::Mark mark = under_way_.begin();
   const SetRequest request = set_request(arguments);
   const qmp::Deadline deadline = qmp::deadline_in(request.timeout);
   Json answer = Json::object();

@@ -21,6 +21,7 @@
 #include "launcher/hotplug/sequence.hpp"
 #include "launcher/state_dir.hpp"
 #include "launcher/turn.hpp"
+#include "launcher/under_way.hpp"
 #include "launcher/vm_state.hpp"
 #include "qmp/client.hpp"
 
@@ -46,6 +47,17 @@ struct HotplugParts {
   std::function<VmFolder&()> folder;
   HostSide& host;
   std::function<void(const std::string& line)> log;
+};
+
+// What a QEMU that is started anew lacks of what the VM had.
+struct Replay {
+  std::vector<std::string> gone;            // ids of devices of the start that went meanwhile
+  std::vector<Json> attaches;               // vmrig-attach's arguments
+  int vcpus = 0;                            // how many there were
+  std::map<std::string, Bytes> virtio_mem;  // by id, what each was asked to give
+  bool empty() const { return attaches.empty() && virtio_mem.empty() && vcpus == 0; }
+  // Takes over what an earlier Replay had, and which came to nothing since.
+  void add(Replay earlier);
 };
 
 // For the one thread of its executor. Every operation throws vmrig::Error or DiagnosticsError for
@@ -80,6 +92,15 @@ class Hotplug {
   // A client's own QMP command has changed the devices: the state follows.
   void on_foreign_change();
 
+  // QEMU has ended, and is to be started anew as it was first, with the config `first`. Waits for
+  // operations under way, which fail; removals that were pending are done; what was attached since
+  // is given back to the host, and the state is that of the start. Until resume() nothing is begun.
+  boost::asio::awaitable<Replay> suspend(VmConfig first);
+  // To be done before the new QEMU's guest runs. What can't be attached again is left out, and told
+  // to the log.
+  boost::asio::awaitable<void> replay(Replay replay);
+  void resume() { is_suspended_ = false; }
+
   // After a time in which no supervisor heard QEMU: pending removals that have happened are
   // finished, and the state follows what is there.
   void catch_up();
@@ -110,6 +131,7 @@ class Hotplug {
   boost::asio::awaitable<Json> peripherals(qmp::Deadline deadline);
 
   // attach.cpp
+  boost::asio::awaitable<Json> attach_now(Json arguments);
   boost::asio::awaitable<AttachPlan> prepare_attach(const AttachRequest& request, AttachWish& wish,
                                                     PortSearch& search, qmp::Deadline deadline);
   boost::asio::awaitable<AttachPlan> plan_and_claim(const AttachRequest& request, AttachWish& wish);
@@ -145,8 +167,14 @@ class Hotplug {
   boost::asio::awaitable<void> remove_backend(QmpCommand command);
   boost::asio::awaitable<void> release_host_device(std::string id);
   boost::asio::awaitable<void> release_network(NicConfig nic);
+  void remove_socket(const std::string& id);
   boost::asio::awaitable<void> release_device_limit(std::string id);
   void set_pending(const std::string& id, bool is_pending);
+
+  // restart.cpp
+  void refuse_while_suspended(const char* operation) const;
+  boost::asio::awaitable<void> attach_again(Json arguments);
+  boost::asio::awaitable<void> request_size(std::string id, Bytes size);
 
   // threads.cpp
   boost::asio::awaitable<void> set_vcpus(int count, qmp::Deadline deadline);
@@ -184,6 +212,8 @@ class Hotplug {
       taken_;  // port to the id of what was plugged into it here; "" while it is looked into
   std::set<std::string> plugging_;  // ids
   std::map<std::string, std::shared_ptr<Unplug>> unplugs_;
+  bool is_suspended_ = false;
+  UnderWay under_way_;  // operations
 };
 
 }  // namespace vmrig

@@ -150,7 +150,11 @@ Json full_config() {
     "limits": {"cpu_weight": 100, "cpu_max": "250%", "memory_max": "1GiB", "memory_high": "512MiB", "io_weight": 50,
                "pids_max": 512},
     "clock": {"rtc": "utc", "rtc_catchup": true, "hpet": false, "pit_lost_ticks": "delay"},
-    "power": {"s3": false, "s4": false, "on_supervisor_exit": "kill", "stop_timeout_s": 5},
+    "channels": [{"name": "org.qemu.guest_agent.0", "id": "agent"}],
+    "watchdog": {"model": "ib700", "action": "pause"},
+    "power": {"s3": false, "s4": false, "on_poweroff": "preserve", "on_reboot": "destroy",
+              "on_crash": "restart", "max_restarts": 3, "pvpanic": true,
+              "on_supervisor_exit": "kill", "stop_timeout_s": 5},
     "security": {"sandbox": true}, "qemu_args": ["-d", "guest_errors"]})");
 }
 

@@ -99,6 +99,9 @@ TEST_CASE("a quoted text can't write to the terminal") {
   CHECK(quote("\x7f") == "\"\\x7f\"");
   CHECK(quote("\xc2\x9b") == "\"\\xc2\\x9b\"");                    // CSI as a C1 control
   CHECK(quote("\xe0\x80\x9b") == "\"\\xe0\\x80\\x9b\"");           // an overlong form of ESC
+  CHECK(quote("\xe2\x80\xae") == "\"\\xe2\\x80\\xae\"");           // from right to left
+  CHECK(quote("\xe2\x81\xa6") == "\"\\xe2\\x81\\xa6\"");           // the same, isolated
+  CHECK(quote("\xef\xbb\xbf") == "\"\\xef\\xbb\\xbf\"");           // not seen at all
   CHECK(quote("\xc0\x9b") == "\"\\xc0\\x9b\"");                    // another
   CHECK(quote("\xed\xa0\x80") == "\"\\xed\\xa0\\x80\"");           // a surrogate
   CHECK(quote("\xf4\x90\x80\x80") == "\"\\xf4\\x90\\x80\\x80\"");  // above U+10FFFF
