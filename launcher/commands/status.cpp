@@ -312,12 +312,25 @@ std::string status_text(const VmEntry& entry, const VmFolder& folder, const Json
   return text;
 }
 
-ExitStatus status(const std::string& name, bool json, const Context& context) {
-  const StateRoot root = open_root_for(context, name);
-  const Json live = ask_for_status(context, find_vm(root, name));
-  const VmEntry entry = find_vm(root, name);  // after the talk: as new as what was said
-  const VmFolder folder = root.folder(name);
-  if (json) {
+struct StatusOptions {
+  std::string name;
+  bool ready = false;
+  bool json = false;
+};
+
+// For a container's probe: a guest that runs, and a supervisor that answers.
+ExitStatus ready(const VmEntry& entry, const Json& live) {
+  const bool is_ready = entry.condition == VmCondition::kRunning && !live.is_null();
+  return is_ready ? ExitStatus::kDone : ExitStatus::kFailed;
+}
+
+ExitStatus status(const StatusOptions& options, const Context& context) {
+  const StateRoot root = open_root_for(context, options.name);
+  const Json live = ask_for_status(context, find_vm(root, options.name));
+  const VmEntry entry = find_vm(root, options.name);  // after the talk: as new as what was said
+  if (options.ready) return ready(entry, live);
+  const VmFolder folder = root.folder(options.name);
+  if (options.json) {
     write_json(status_json(entry, folder, live));
   } else {
     write_out(status_text(entry, folder, live));
@@ -325,19 +338,15 @@ ExitStatus status(const std::string& name, bool json, const Context& context) {
   return ExitStatus::kDone;
 }
 
-struct StatusOptions {
-  std::string name;
-  bool json = false;
-};
-
 }  // namespace
 
 RunCommand define_status(CommandLine& line) {
   auto options = std::make_shared<StatusOptions>();
   line.positional("NAME", "The VM", options->name);
+  line.flag("--ready", "Print nothing; exit status 0 when the guest runs, 1 when it does not",
+            options->ready);
   line.flag("--json", "As JSON", options->json);
-  return
-      [options](const Context& context) { return status(options->name, options->json, context); };
+  return [options](const Context& context) { return status(*options, context); };
 }
 
 }  // namespace vmrig

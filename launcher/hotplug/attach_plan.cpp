@@ -182,12 +182,19 @@ void erase_id(std::vector<T>& list, const std::string& id) {
 
 std::string_view kind_name(DeviceKind kind) { return entry_of(kind).name; }
 
-DeviceKind kind_from_name(std::string_view name) {
+std::vector<std::string_view> kind_names() {
   std::vector<std::string_view> names;
+  for (const KindEntry& entry : kKinds) names.push_back(entry.name);
+  return names;
+}
+
+const char* kind_list(DeviceKind kind) { return entry_of(kind).list; }
+
+DeviceKind kind_from_name(std::string_view name) {
   for (const KindEntry& entry : kKinds) {
     if (entry.name == name) return entry.kind;
-    names.push_back(entry.name);
   }
+  const std::vector<std::string_view> names = kind_names();
   throw Error({.status = ExitStatus::kUsage,
                .operation = "attach a device of kind",
                .object = std::string(name),

@@ -21,6 +21,9 @@ namespace vmrig {
 enum class DeviceKind { kDisk, kNic, kVfio, kUsb, kMemory, kRng, kChannel };
 
 std::string_view kind_name(DeviceKind kind);  // "disk", "nic", …
+std::vector<std::string_view> kind_names();
+// Where the config has its list, as a JSON pointer: "/memory/devices".
+const char* kind_list(DeviceKind kind);
 // Throws vmrig::Error (kUsage) that names the nearest kind.
 DeviceKind kind_from_name(std::string_view name);
 
