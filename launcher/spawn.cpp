@@ -50,6 +50,7 @@ enum class Step : int {
   kSignals,
   kMemoryLock,
   kCgroup,
+  kRecord,
 };
 constexpr int kStepShift = 16;
 
@@ -71,6 +72,8 @@ const char* step_name(Step step) {
       return "raise the limit on locked memory of";
     case Step::kCgroup:
       return "put into its cgroup";
+    case Step::kRecord:
+      return "record the process of";
   }
   return "start";
 }
@@ -86,6 +89,7 @@ struct ChildSetup {
   cpu_set_t* cpus = nullptr;
   std::size_t cpus_bytes = 0;
   int cgroup_procs = -1;  // open for writing; -1: stays in the parent's
+  int record = -1;        // open for writing; -1: none
 
   // Returns 0 or the value for errno.
   int run() const {
@@ -112,6 +116,7 @@ struct ChildSetup {
         return fault(Step::kParentDeath);
       }
     }
+    if (record >= 0 && !write_record()) return fault(Step::kRecord);
     struct sigaction standard {};
     standard.sa_handler = SIG_DFL;
     for (int number = 1; number < NSIG; ++number) {
@@ -121,6 +126,20 @@ struct ChildSetup {
     ::sigemptyset(&none);
     if (::sigprocmask(SIG_SETMASK, &none, nullptr) != 0) return fault(Step::kSignals);
     return 0;
+  }
+
+ private:
+  // In this order: either the parent lived when the record was there, and who comes after it finds
+  // this process, or there will be no such process.
+  bool write_record() const {
+    char text[1024];
+    const int stat = ::open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    const ssize_t got = stat < 0 ? -1 : ::read(stat, text, sizeof(text));
+    if (got <= 0) return false;
+    const ssize_t put = ::write(record, text, static_cast<std::size_t>(got));
+    if (put < 0) return false;
+    errno = put < got ? ENOSPC : ESRCH;
+    return put == got && ::getppid() == parent;
   }
 };
 
@@ -241,6 +260,12 @@ Child spawn(const SpawnRequest& request) {
   if (!request.cgroup.empty()) {
     cgroup_procs = open_cgroup_procs(request.cgroup, highest + 1);
     setup.cgroup_procs = cgroup_procs.get();
+  }
+
+  Fd record;
+  if (request.record >= 0) {
+    record = duplicate_at_least(request.record, highest + 1);
+    setup.record = record.get();
   }
 
   std::vector<cpu_set_t> cpus;

@@ -20,6 +20,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "launcher/capture.hpp"
 #include "launcher/console.hpp"
@@ -71,16 +72,23 @@ class Disposition {
   struct sigaction before_ {};
 };
 
+// A VM goes on without a log where there can be none.
+Fd open_vm_log(const VmFolder& folder) {
+  try {
+    return folder.open_log(kVmrigLogName);
+  } catch (const Error&) {
+    return Fd();
+  }
+}
+
 class Supervisor {
  public:
   Supervisor(LaunchRequest request, SuperviseOptions options)
-      : Supervisor(request.folder.open_log(kVmrigLogName), std::move(request.state),
-                   std::move(options)) {
+      : Supervisor(open_vm_log(request.folder), std::move(request.state), std::move(options)) {
     request_.emplace(std::move(request));
   }
   Supervisor(Adoption adoption, SuperviseOptions options)
-      : Supervisor(adoption.folder.open_log(kVmrigLogName), std::move(adoption.state),
-                   std::move(options)) {
+      : Supervisor(open_vm_log(adoption.folder), std::move(adoption.state), std::move(options)) {
     folder_.emplace(std::move(adoption.folder));
     is_adopted_ = true;
   }
@@ -134,7 +142,7 @@ class Supervisor {
       if (request_) request_->memory.clear();  // before its pages are given back
       const std::string not_given_back = co_await host_.give_back(folder());
       if (not_given_back.empty()) {
-        folder().remove();
+        folder().remove_if_possible();
       } else {
         keep_for_recovery(not_given_back);
         Error::Parts parts = fault->parts();
@@ -207,7 +215,8 @@ class Supervisor {
       state_.state = options_.first == LaunchOptions::First::kStayPaused ? RunState::kPaused
                                                                          : RunState::kRunning;
     }
-    save();
+    // Of a VM that runs and is not recorded as one that does, recover would make an end.
+    folder().write_state(state_);
     log_.write(fmt::format("runs: QEMU {} ({}), pid {}", state_.qemu_version, state_.accel,
                            state_.qemu.pid));
   }
@@ -248,8 +257,14 @@ class Supervisor {
   // A QEMU that somebody else has started goes on; its sockets serve again.
   asio::awaitable<void> adopt() {
     qemu_pid_ = state_.qemu.pid;
-    std::function<void(const qmp::Event&)> on_each = [this](const qmp::Event& event) {
-      on_event(event);
+    // What comes before there is a monitor to act on it by.
+    const auto early = std::make_shared<std::vector<qmp::Event>>();
+    std::function<void(const qmp::Event&)> on_each = [this, early](const qmp::Event& event) {
+      if (session_.monitor) {
+        on_event(event);
+      } else {
+        early->push_back(event);
+      }
     };
     session_ = co_await take_over(context_, folder(), state_, std::move(on_each),
                                   qmp::deadline_in(kReconnectTimeout));
@@ -260,7 +275,8 @@ class Supervisor {
     save();
     log_.write(fmt::format("took over QEMU {} ({}), pid {}", state_.qemu_version, state_.accel,
                            state_.qemu.pid));
-    hotplug_.catch_up();
+    for (const qmp::Event& event : *early) on_event(event);
+    co_await hotplug_.settle();
     if (options_.on_running) options_.on_running(state_);
     options_.on_running = nullptr;
     release_launch_memory();
@@ -394,6 +410,8 @@ class Supervisor {
 
   void add_commands() {
     server_->add_command("vmrig-status", [this](qmp::Json) { return status(); });
+    server_->add_command("vmrig-ping",
+                         [this](qmp::Json arguments) { return ping(std::move(arguments)); });
     server_->add_command("vmrig-stop",
                          [this](qmp::Json arguments) { return stop(std::move(arguments)); });
     add_hotplug_command("vmrig-attach", &Hotplug::attach);
@@ -451,6 +469,34 @@ class Supervisor {
     }
     answer["live"] = std::move(live);
     co_return answer;
+  }
+
+  // Whether QEMU answers within "timeout" (seconds).
+  asio::awaitable<qmp::Json> ping(qmp::Json arguments) {
+    constexpr std::chrono::duration<double> kLongest = kStatusTimeout;
+    const Json wanted = arguments.value("timeout", Json(kLongest.count()));
+    if (!wanted.is_number() || wanted.get<double>() < 0) {
+      throw qmp::Error::refusal("vmrig-ping takes \"timeout\" (seconds)");
+    }
+    // One question at a time: a QEMU that is silent for days must not find a heap of them.
+    if (!std::exchange(is_ping_open_, true)) {
+      const double seconds = std::min(wanted.get<double>(), kLongest.count());
+      ping_answer_.expires_after(
+          std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)));
+      session_.monitor->execute_raw(
+          qmp::Json{{"execute", "query-status"}}, {},
+          [this](const qmp::RawReply&) {
+            is_ping_open_ = false;
+            ping_answer_.cancel();
+          },
+          qmp::kNoDeadline);
+    }
+    if (is_ping_open_) {
+      boost::system::error_code ignored;
+      auto token = asio::redirect_error(asio::use_awaitable, ignored);
+      co_await ping_answer_.async_wait(token);
+    }
+    co_return qmp::Json{{"qemu", !is_ping_open_ && session_.monitor->is_open()}};
   }
 
   asio::awaitable<qmp::Json> stop(qmp::Json arguments) {
@@ -575,12 +621,15 @@ class Supervisor {
   VmState state_;
   HostSide host_;
   StopOptions stop_defaults_;
+  asio::steady_timer ping_answer_{context_};
+  bool is_ping_open_ = false;
   Session session_;
   std::unique_ptr<qmp::Client> retired_monitor_;  // commands that it failed may still resume
   Hotplug hotplug_{{.executor = context_.get_executor(),
                     .monitor = [this]() -> qmp::Client& { return *session_.monitor; },
                     .state = state_,
                     .save = [this] { save(); },
+                    .save_or_throw = [this] { folder().write_state(state_); },
                     .folder = [this]() -> VmFolder& { return folder(); },
                     .host = host_,
                     .log = [this](const std::string& line) { log_.write(line); }}};

@@ -199,37 +199,58 @@ asio::awaitable<AttachPlan> Hotplug::plan_and_claim(const AttachRequest& request
     if (is_shared(action)) options.shares.push_back(std::move(action));
   }
   Planned planned;
-  if (needs_the_host(wish)) {
-    std::function<void()> work = [&] {
+  std::exception_ptr fault;
+  try {
+    if (needs_the_host(wish)) {
+      std::function<void()> work = [&] {
+        planned = plan_now(wish, parts_.folder(), parts_.state.claim, options);
+      };
+      co_await run_aside(std::move(work));
+    } else {
       planned = plan_now(wish, parts_.folder(), parts_.state.claim, options);
-    };
-    co_await run_aside(std::move(work));
-  } else {
-    planned = plan_now(wish, parts_.folder(), parts_.state.claim, options);
+    }
+  } catch (...) {
+    fault = std::current_exception();
   }
-  // Claimed before anything happens, and under the lock.
-  for (PassedRecord& record : passed_records(planned.plan.passed, planned.plan.along)) {
+  if (!fault) {
+    try {
+      claim(planned.plan, wish);
+    } catch (...) {
+      fault = std::current_exception();
+    }
+    planned.lock.reset();
+    if (fault) co_await forget(wish.id);
+  }
+  if (fault) {
+    // Shares that were claimed before it failed.
+    co_await give_back_strays();
+    plugging_.erase(wish.id);
+    std::rethrow_exception(fault);
+  }
+  co_return std::move(planned.plan);
+}
+
+// Before anything happens, and under the lock. Throws vmrig::Error when the claim can't be written:
+// after the death of this supervisor nobody would know of it.
+void Hotplug::claim(const AttachPlan& plan, const AttachWish& wish) {
+  for (PassedRecord& record : passed_records(plan.passed, plan.along)) {
     parts_.state.passed.push_back(std::move(record));
   }
-  for (const PciAddress& address : addresses_of(planned.plan.passed, planned.plan.along)) {
+  for (const PciAddress& address : addresses_of(plan.passed, plan.along)) {
     parts_.state.claim.pci.push_back(address);
   }
-  if (planned.plan.host_end) {
+  if (plan.host_end) {
     const NicConfig& nic = wish.alone.nics.front();
-    parts_.state.nics.push_back({.id = nic.id,
-                                 .host_end = *planned.plan.host_end,
-                                 .text = host_end_text(nic, *planned.plan.host_end)});
+    parts_.state.nics.push_back(
+        {.id = nic.id, .host_end = *plan.host_end, .text = host_end_text(nic, *plan.host_end)});
   }
-  for (HostChange& change : host_changes(planned.plan.host_steps)) {
+  for (HostChange& change : host_changes(plan.host_steps)) {
     parts_.state.host_changes.push_back(std::move(change));
   }
-  if (!planned.plan.usb_place.empty()) {
-    parts_.state.usb_places[wish.id] = planned.plan.usb_place;
-  }
+  if (!plan.usb_place.empty()) parts_.state.usb_places[wish.id] = plan.usb_place;
   plugging_.insert(wish.id);
   change_config(wish.after);
-  parts_.save();
-  co_return std::move(planned.plan);
+  parts_.save_or_throw();
 }
 
 asio::awaitable<void> Hotplug::take_host_devices(const AttachPlan& plan) {
@@ -301,9 +322,9 @@ asio::awaitable<int> Hotplug::back_by_hugepages(DeviceDescription& device, Memor
     qmp::ExecuteOptions options;
     options.deadline = deadline;
     options.fds = {files.front().fd()};
-    qmp::Json none = qmp::Json::object();
+    qmp::Json whose = {{"opaque", memory_file_mark()}};
     const Json added =
-        co_await parts_.monitor().execute("add-fd", std::move(none), std::move(options));
+        co_await parts_.monitor().execute("add-fd", std::move(whose), std::move(options));
     fdset = added.at("fdset-id").get<int>();
     for (Backend& backend : device.backends) {
       backend.props["mem-path"] = fmt::format("/proc/self/fd/{}", added.at("fd").get<int>());

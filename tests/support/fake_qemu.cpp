@@ -14,8 +14,13 @@
 //   refuse    refuse qmp_capabilities
 //   refuse-cont   work, but refuse cont with FAKE_QEMU_WORDS
 //   deaf-stop work, but answer quit and system_powerdown with {} and live on
+//   deaf      work until cont, and from then on answer nobody
+//   leaderless    work, but on a second thread: the first has ended, so that the process looks like
+//   a
+//             zombie as one does that is being killed
 //   work      answer everything, end on quit; print FAKE_QEMU_CONSOLE on the console after cont
 // Its monitor is the -chardev with "fd=10"; a second one, "fd=11", is the console.
+#include <pthread.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -26,6 +31,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <thread>
 
 namespace {
 
@@ -105,7 +111,10 @@ std::string event(const std::string& name, const std::string& data) {
 }
 
 void answer(int monitor, const std::string& mode, const std::string& request) {
+  static bool is_deaf = false;
+  if (is_deaf) return;
   const std::string command = member(request, "execute");
+  is_deaf = mode == "deaf" && command == "cont";
   const std::string id = member(request, "id");
   const std::string pid = std::to_string(::getpid());
   if (command == "qmp_capabilities" && mode == "refuse") {
@@ -131,7 +140,7 @@ void answer(int monitor, const std::string& mode, const std::string& request) {
     say(monitor,
         reply(id, "{}") + event("SHUTDOWN", R"({"guest":false,"reason":"host-qmp-quit"})"));
     std::_Exit(0);
-  } else if (command == "system_powerdown" && mode == "work") {
+  } else if (command == "system_powerdown" && (mode == "work" || mode == "leaderless")) {
     say(monitor,
         reply(id, "{}") + event("SHUTDOWN", R"({"guest":true,"reason":"guest-shutdown"})"));
     std::_Exit(0);
@@ -171,6 +180,15 @@ void serve(int monitor, const std::string& mode) {
   }
 }
 
+[[noreturn]] void serve_all(int monitor, const std::string& mode) {
+  while (true) {
+    serve(monitor, mode);
+    // As QEMU does: the next client.
+    ::close(monitor);
+    monitor = client_of(kMonitorFd);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -200,10 +218,9 @@ int main() {
     ::shutdown(monitor, SHUT_RDWR);
     hang();
   }
-  while (true) {
-    serve(monitor, mode);
-    // As QEMU does: the next client.
-    ::close(monitor);
-    monitor = client_of(kMonitorFd);
+  if (mode == "leaderless") {
+    std::thread(serve_all, monitor, mode).detach();
+    ::pthread_exit(nullptr);
   }
+  serve_all(monitor, mode);
 }
