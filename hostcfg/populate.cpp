@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/base/retry.hpp"
 #include "hostcfg/page_pool.hpp"
 #include "hostcfg/sysfs.hpp"
 
@@ -61,7 +62,8 @@ Fd make_memfd(const MemoryRegion& region) {
 }
 
 Fd make_unnamed_file(const MemoryRegion& region) {
-  Fd fd(::open(region.mount.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  Fd fd(retrying(
+      [&region] { return ::open(region.mount.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600); }));
   if (!fd && (errno == EOPNOTSUPP || errno == EISDIR)) {  // before Linux 5.6
     const std::string path = fmt::format("{}/.vmrig-{}-{}", region.mount, ::getpid(), region.name);
     fd = Fd(::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600));

@@ -6,6 +6,7 @@
 //                         and all that come after, as on a disk that stays full
 //   VMRIG_FAULT_AT=N      from 1; the calls that such a fault can come from are counted
 //   VMRIG_FAULT_BELOW=DIR on what is below that folder only
+//   VMRIG_FAULT_READS=no  not to open what is there for reading
 //   VMRIG_FAULT_COUNT=FILE holds the count, which all processes share
 //   VMRIG_FAULT_LOG=FILE  gets a line a call
 #include <fcntl.h>
@@ -65,6 +66,7 @@ struct Fault {
   bool stays = false;
   int at = 0;
   std::string below;
+  bool reads = true;
   std::string log;
   std::atomic<int>* count = nullptr;
 };
@@ -93,6 +95,7 @@ const Fault& fault() {
     const std::string at = setting("VMRIG_FAULT_AT");
     std::from_chars(at.data(), at.data() + at.size(), made.at);
     made.below = setting("VMRIG_FAULT_BELOW");
+    made.reads = setting("VMRIG_FAULT_READS") != "no";
     made.log = setting("VMRIG_FAULT_LOG");
     made.count = shared_count();
     return made;
@@ -144,6 +147,7 @@ bool fails(const char* call, unsigned nature, const std::string& path) {
   const Fault& the_fault = fault();
   if (the_fault.at == 0 || !can_come(the_fault.kind, nature)) return false;
   if (!path.starts_with(the_fault.below)) return false;
+  if (!the_fault.reads && (nature & kReads) != 0) return false;
   const int before = errno;
   log(the_fault, call, path);
   errno = before;
