@@ -40,8 +40,9 @@ int open_folder_at(int parent, const std::string& path) {
 // True when some process holds the VM's lock. Asks without taking it, so that a `list` never makes
 // a start fail.
 bool is_locked(int folder) {
+  // For reading: a living supervisor is one, too, where nothing can be written any more.
   const Fd fd(retrying(
-      [folder] { return ::openat(folder, kVmLockName, O_RDWR | O_NOFOLLOW | O_CLOEXEC); }));
+      [folder] { return ::openat(folder, kVmLockName, O_RDONLY | O_NOFOLLOW | O_CLOEXEC); }));
   if (!fd) return false;
   struct flock lock = whole_file_lock();
   // Source: fcntl(2), open file description locks, since Linux 3.15.
@@ -134,9 +135,16 @@ std::optional<StateRoot> StateRoot::open_existing(const std::string& path) {
 }
 
 StateRoot::Lock StateRoot::lock() const {
-  Fd fd(retrying([this] {
-    return ::openat(folder_.get(), kRootLockName, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
-  }));
+  const auto open_lock = [this](int flags) {
+    return retrying([&] {
+      return ::openat(folder_.get(), kRootLockName, flags | O_NOFOLLOW | O_CLOEXEC, 0600);
+    });
+  };
+  Fd fd(open_lock(O_RDWR | O_CREAT));
+  if (!fd && errno == EROFS) {
+    fd.reset(open_lock(O_RDONLY));
+    if (!fd) errno = EROFS;
+  }
   if (!fd) throw system_error("lock", path_ + "/" + kRootLockName, errno);
   while (::flock(fd.get(), LOCK_EX) != 0) {
     if (errno != EINTR) throw system_error("lock", path_ + "/" + kRootLockName, errno);

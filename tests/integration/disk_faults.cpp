@@ -184,3 +184,119 @@ TEST_CASE("a disk that fails at any call of a VM's life costs a clear word, and 
   });
   if (lack) SKIP_TEST(*lack);
 }
+
+namespace {
+
+// A state folder on a tmpfs of its own, in this mount namespace.
+class SmallDisk {
+ public:
+  SmallDisk(std::string folder, const std::string& size) : folder_(std::move(folder)) {
+    std::filesystem::create_directories(folder_);
+    const std::string options = "mode=0700,size=" + size;
+    REQUIRE(::mount("test", folder_.c_str(), "tmpfs", 0, options.c_str()) == 0);
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+  ~SmallDisk() {
+    while (::umount2(folder_.c_str(), MNT_DETACH) == 0) {
+    }
+  }
+
+  // Until this is all that is free.
+  void fill_to(std::uintmax_t bytes) {
+    const std::uintmax_t free = std::filesystem::space(folder_).available;
+    REQUIRE(free >= bytes);
+    write_text(folder_ + "/.filler", std::string(free - bytes, 'x'));
+    REQUIRE(std::filesystem::space(folder_).available == bytes);
+  }
+  void empty() { std::filesystem::remove(folder_ + "/.filler"); }
+
+  // By a second mount over the first: what is open stays so.
+  void make_read_only() {
+    REQUIRE(::mount(folder_.c_str(), folder_.c_str(), nullptr, MS_BIND, nullptr) == 0);
+    REQUIRE(::mount(nullptr, folder_.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr) ==
+            0);
+  }
+  void make_writable() { REQUIRE(::umount2(folder_.c_str(), MNT_DETACH) == 0); }
+
+ private:
+  std::string folder_;
+};
+
+}  // namespace
+
+TEST_CASE("on a disk that is full a start is refused, and a VM that runs is still put back") {
+  NEED_LIFE();
+  std::optional<std::string> lack;
+  in_network_sandbox([&lack] {
+    FullLife life;
+    lack = life.lack();
+    if (lack) return;
+    SmallDisk disk(life.guard().state_dir(), "256k");
+    const std::string before = life.host();
+    for (const std::uintmax_t room : {0, 4096, 8192, 16384, 32768}) {
+      CAPTURE(room);
+      disk.fill_to(room);
+      const CommandResult refused = life.take(FullLife::Step::kStart);
+      CHECK(refused.status != 0);
+      CHECK_MESSAGE(has(refused.err, "No space left on device"), refused.err);
+      CHECK_FALSE(has(refused.err, "vmrig recover"));
+      CHECK(life.guard().processes().empty());
+      CHECK(life.guard().remains() == std::vector<std::string>{".filler"});
+      CHECK(life.difference_to(before).empty());
+      disk.empty();
+    }
+    const CommandResult started = life.take(FullLife::Step::kStart);
+    REQUIRE_MESSAGE(started.status == 0, started.err);
+    disk.fill_to(0);
+    const CommandResult refused = life.take(FullLife::Step::kAttachNic);
+    CHECK(refused.status == 1);
+    CHECK_MESSAGE(has(refused.err, "No space left on device"), refused.err);
+    CHECK(life.disagreement().empty());
+    // The room for it was kept.
+    const CommandResult stopped = life.take(FullLife::Step::kStop);
+    CHECK_MESSAGE(stopped.status == 0, stopped.err);
+    CHECK(eventually([&life] { return life.guard().processes().empty(); }));
+    CHECK(life.guard().remains() == std::vector<std::string>{".filler"});
+    const std::string difference = life.difference_to(before);
+    CHECK_MESSAGE(difference.empty(), difference);
+  });
+  if (lack) SKIP_TEST(*lack);
+}
+
+TEST_CASE("of a VM whose state folder can't be written any more all is put back but pages") {
+  NEED_LIFE();
+  std::optional<std::string> lack;
+  in_network_sandbox([&lack] {
+    FullLife life;
+    lack = life.lack();
+    if (lack) return;
+    SmallDisk disk(life.guard().state_dir(), "1m");
+    const std::string before = life.host();
+    disk.make_read_only();
+    const CommandResult refused = life.take(FullLife::Step::kStart);
+    CHECK(refused.status == 1);
+    CHECK_MESSAGE(has(refused.err, "Read-only file system"), refused.err);
+    disk.make_writable();
+
+    const CommandResult started = life.take(FullLife::Step::kStart);
+    REQUIRE_MESSAGE(started.status == 0, started.err);
+    disk.make_read_only();
+    // The supervisor's own folder is open; the journal is not.
+    (void)life.take(FullLife::Step::kStop);
+    CHECK(eventually([&life] { return life.guard().processes().empty(); }));
+    const std::string left = life.difference_to(before);
+    CHECK_MESSAGE(has(left, "+ pool"), left);
+    CHECK_MESSAGE(!has(left, "k-net"), left);
+    const CommandResult again = life.guard().vmrig({"recover"});
+    CHECK(again.status == 1);
+    CHECK_MESSAGE(has(again.out, "Read-only file system"), again.out << again.err);
+    disk.make_writable();
+    const CommandResult recovered = life.guard().vmrig({"recover"});
+    CHECK_MESSAGE(recovered.status == 0, recovered.out << recovered.err);
+    CHECK(life.guard().vmrig({"stop", "--all", "--force"}).status == 0);
+    const std::string difference = life.difference_to(before);
+    CHECK_MESSAGE(difference.empty(), difference);
+  });
+  if (lack) SKIP_TEST(*lack);
+}
