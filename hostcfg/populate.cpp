@@ -78,7 +78,8 @@ Fd make_unnamed_file(const MemoryRegion& region) {
 
 Fd make_file(const MemoryRegion& region) {
   Fd fd = region.mount.empty() ? make_memfd(region) : make_unnamed_file(region);
-  if (::ftruncate(fd.get(), static_cast<off_t>(region.size.value)) != 0) {
+  const auto size = static_cast<off_t>(region.size.value);
+  if (retrying([&] { return ::ftruncate(fd.get(), size); }) != 0) {
     throw host_fault(region, system_error({}, {}, errno).parts().cause, {});
   }
   return fd;

@@ -33,6 +33,7 @@
 #include <fmt/format.h>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/base/retry.hpp"
 
 namespace vmrig {
 namespace {
@@ -133,13 +134,17 @@ struct ChildSetup {
   // this process, or there will be no such process.
   bool write_record() const {
     char text[1024];
-    const int stat = ::open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+    const int stat = retrying([] { return ::open("/proc/self/stat", O_RDONLY | O_CLOEXEC); });
     const ssize_t got = stat < 0 ? -1 : ::read(stat, text, sizeof(text));
     if (got <= 0) return false;
-    const ssize_t put = ::write(record, text, static_cast<std::size_t>(got));
-    if (put < 0) return false;
-    errno = put < got ? ENOSPC : ESRCH;
-    return put == got && ::getppid() == parent;
+    for (ssize_t done = 0; done < got;) {
+      const ssize_t put = retrying(
+          [&] { return ::write(record, text + done, static_cast<std::size_t>(got - done)); });
+      if (put <= 0) return false;
+      done += put;
+    }
+    errno = ESRCH;
+    return ::getppid() == parent;
   }
 };
 

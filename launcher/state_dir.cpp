@@ -43,7 +43,8 @@ bool is_locked(int folder) {
   // For reading: a living supervisor is one, too, where nothing can be written any more.
   const Fd fd(retrying(
       [folder] { return ::openat(folder, kVmLockName, O_RDONLY | O_NOFOLLOW | O_CLOEXEC); }));
-  if (!fd) return false;
+  // What can't be known is taken as a yes: nothing is taken from a VM then.
+  if (!fd) return errno != ENOENT;
   struct flock lock = whole_file_lock();
   // Source: fcntl(2), open file description locks, since Linux 3.15.
   return ::fcntl(fd.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
@@ -278,7 +279,13 @@ VmFolder StateRoot::claim(const Lock&, VmState& state) {
                    .cause = "it is a symlink or not a folder",
                    .mend = {}});
     }
-    Fd lock = try_lock(folder->folder_.get(), folder->path_of(kVmLockName));
+    Fd lock;
+    try {
+      lock = try_lock(folder->folder_.get(), folder->path_of(kVmLockName));
+    } catch (const Error&) {
+      if (is_new) folder->remove_if_possible();
+      throw;
+    }
     if (!is_same_file(folder->folder_.get(), folder->path())) continue;
     if (!lock) throw busy(examine(*folder));
 

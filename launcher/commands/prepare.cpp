@@ -99,6 +99,7 @@ PreparedPlan plan_with(const Qemu& qemu, const PlanSources& sources, const VmCon
                           : FactsRequest::Devices::kSkip;
     request.usb =
         wants_usb_devices(config) ? FactsRequest::Devices::kRead : FactsRequest::Devices::kSkip;
+    if (forwards_ports(config)) request.listeners = FactsRequest::Devices::kRead;
     facts = read_host_facts(request, *topology);
   }
   Plan plan = make_plan({.config = config,

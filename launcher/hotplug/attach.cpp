@@ -10,6 +10,7 @@
 
 #include "devices/controllers.hpp"
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/listeners.hpp"
 #include "hostcfg/path_facts.hpp"
 #include "hostcfg/read_facts.hpp"
 #include "launcher/host_work.hpp"
@@ -44,19 +45,23 @@ HostFacts facts_for(const VmConfig& alone) {
     request.paths = paths_of(alone);
     request.devices = wants_pci ? Devices::kRead : Devices::kSkip;
     request.usb = wants_usb ? Devices::kRead : Devices::kSkip;
+    request.listeners = forwards_ports(alone) ? Devices::kRead : Devices::kSkip;
     return read_host_facts(request, Topology::of_this_host());
   }
   HostFacts facts;
-  for (const std::string& path : paths_of(alone)) facts.paths[path] = read_path_facts(path);
+  facts.paths = read_paths(paths_of(alone));
+  if (forwards_ports(alone)) {
+    if (const auto root = FolderReader::open("/")) facts.listeners = read_listeners(*root);
+  }
   return facts;
 }
 
-// A user's network, a tablet or an entropy source needs nothing of the host that another VM could
-// hold.
+// A user's network that forwards nothing, a tablet or an entropy source needs nothing of the host
+// that another could hold.
 bool needs_the_host(const AttachWish& wish) {
   return wants_pci_devices(wish.alone) || wants_net_devices(wish.alone) ||
          wants_usb_devices(wish.alone) || wish.kind == DeviceKind::kMemory ||
-         !paths_of(wish.alone).empty();
+         !paths_of(wish.alone).empty() || forwards_ports(wish.alone);
 }
 
 // What the host's side of a start looks at.

@@ -224,6 +224,8 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
   std::vector<Diagnostic> findings;
   AttachPlan plan;
   check_disks(input, findings);
+  check_other_files(input, findings);
+  check_forwards(input, findings);
   check_macs(input, findings);
   if (wants_pci_devices(config)) {
     Passthrough passthrough(input, findings);

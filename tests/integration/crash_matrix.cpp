@@ -120,6 +120,7 @@ class Matrix {
     CHECK(life_.guard().nothing_left());
     const std::string difference = life_.difference_to(before_);
     CHECK_MESSAGE(difference.empty(), difference);
+    if (!difference.empty()) before_ = life_.host();  // told once
   }
 
   FullLife& life() { return life_; }
