@@ -174,6 +174,24 @@ struct MemoryLimits {
   bool operator==(const MemoryLimits&) const = default;
 };
 
+// What others hold of a disk image, as QEMUs tell each other.
+struct ImageLocks {
+  bool written = false;     // one writes to it
+  bool no_writer = false;   // one does not bear that another writes
+  bool no_reader = false;   // nor that another reads
+  std::string holder = {};  // "qemu-system-x86 (pid 4242)"; empty where it can't be seen
+  bool any() const { return written || no_writer || no_reader; }
+};
+
+// A port that a process has bound.
+struct Listener {
+  enum class Protocol { kTcp, kUdp };
+  Protocol protocol = Protocol::kTcp;
+  std::string address;  // "127.0.0.1", "::"
+  int port = 0;         // 1 to 65535
+  bool operator==(const Listener&) const = default;
+};
+
 // What stands at a path that a config names.
 struct PathFacts {
   enum class Type { kMissing, kFile, kDirectory, kBlockDevice, kCharDevice, kOther };
@@ -186,6 +204,11 @@ struct PathFacts {
   // The disk below it, whole even for a partition: "8:0"; empty where its file system has none of
   // its own (overlay, tmpfs, btrfs).
   std::string disk = {};
+  bool direct = true;          // can be opened past the host's page cache (O_DIRECT)
+  std::string backing = {};    // of an overlay the image below, absolute; a URL is none
+  std::string data_file = {};  // of a qcow2 whose data are elsewhere
+  bool corrupt = false;        // a qcow2 that says so of itself
+  ImageLocks locks = {};
 };
 
 std::string_view path_type_name(PathFacts::Type type);
@@ -240,8 +263,10 @@ struct HostFacts {
   std::vector<NetDeviceFacts> net;  // by index
   std::vector<UsbDeviceFacts> usb;  // by bus and address
 
-  // The paths that were asked for when the facts were read. A captured file has none.
+  // The paths that were asked for when the facts were read, and the images below those. A captured
+  // file has none, as of the ports.
   std::map<std::string, PathFacts> paths;
+  std::vector<Listener> listeners;  // where they were asked for
 
   const CpuFacts* find_cpu(int id) const;
   const NumaNode* find_node(int id) const;

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "hostcfg/base/error.hpp"
 #include "hostcfg/base/fd.hpp"
 #include "hostcfg/host_action.hpp"
 
@@ -56,12 +57,18 @@ JournalContent parse_journal(std::string_view text);
 // any journal.
 std::optional<JournalContent> read_journal(const std::string& path);
 
-// Appends to a journal. Every call returns when the record is on disk. Throws vmrig::Error.
+// Appends to a journal. Every call returns when the record is on disk. Throws vmrig::Error; the
+// journal, and content(), are then as before the call.
 class Journal {
  public:
+  // Where the disk is full, or can't be written any more. kGoOn is for undoing, which is better
+  // done without a word about it than not at all: what throws is then the records alone.
+  enum class Unwritable { kRefuse, kGoOn };
+
   // Begins a journal (mode 0600) or goes on with one of the same boot that has something open;
   // a torn tail is cut off first. A symlink is refused.
-  Journal(const std::string& path, const JournalOwner& owner);
+  Journal(const std::string& path, const JournalOwner& owner,
+          Unwritable unwritable = Unwritable::kRefuse);
 
   const JournalContent& content() const { return content_; }
 
@@ -73,11 +80,17 @@ class Journal {
   void undoing(int id, const OldState& old);
 
  private:
+  void begin(const JournalOwner& owner);
   void append(const Json& record);
+  void write(const std::string& line);
+  void keep_room(std::size_t bytes);
+  void drop_tail();
 
   std::string path_;
   JournalContent content_;
+  std::optional<Error> unwritable_;  // for good
   Fd file_;
+  std::size_t room_ = 0;  // bytes of the file that the disk has promised
 };
 
 }  // namespace vmrig

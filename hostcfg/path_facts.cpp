@@ -6,6 +6,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
@@ -13,6 +14,8 @@
 
 #include "hostcfg/base/fd.hpp"
 #include "hostcfg/folder_reader.hpp"
+#include "hostcfg/image_header.hpp"
+#include "hostcfg/image_locks.hpp"
 
 namespace vmrig {
 namespace {
@@ -49,11 +52,30 @@ PathFacts::Type type_of(mode_t mode) {
   return PathFacts::Type::kOther;
 }
 
+constexpr std::size_t kMostHeader = 65536;  // of a qcow2: its first cluster, in the usual size
+constexpr std::size_t kMostImages = 200;    // below one another; QEMU's own limit is its stack
+
 bool has_content(PathFacts::Type type) {
   return type == PathFacts::Type::kFile || type == PathFacts::Type::kBlockDevice;
 }
 
 std::string text_of(int error_number) { return std::generic_category().message(error_number); }
+
+// Source: open(2), O_DIRECT; a file system without it says EINVAL.
+bool opens_direct(const std::string& path) {
+  const Fd file(::open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  return file || errno != EINVAL;
+}
+
+void read_qcow2(int file, const std::string& path, PathFacts& facts) {
+  std::string bytes(kMostHeader, '\0');
+  const ssize_t got = ::pread(file, bytes.data(), bytes.size(), 0);
+  bytes.resize(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+  const ImageHeader header = read_qcow2_header(bytes);
+  facts.corrupt = header.corrupt;
+  facts.backing = path_below(path, header.backing);
+  facts.data_file = path_below(path, header.data_file);
+}
 
 void read_content(const std::string& path, PathFacts& facts) {
   // O_NONBLOCK: the path may have become a FIFO since it was looked at.
@@ -77,6 +99,9 @@ void read_content(const std::string& path, PathFacts& facts) {
     return;
   }
   facts.magic_format = image_format_of({first.data(), static_cast<std::size_t>(got)});
+  facts.direct = opens_direct(path);
+  facts.locks = read_image_locks(file.get());
+  if (facts.magic_format == "qcow2") read_qcow2(file.get(), path, facts);
 }
 
 // A partition's folder stands in its disk's. Source: linux Documentation/ABI/stable/sysfs-block.
@@ -115,6 +140,25 @@ PathFacts read_path_facts(const std::string& path) {
     facts.disk = disk_of(S_ISBLK(status.st_mode) ? status.st_rdev : status.st_dev);
   }
   if (facts.readable && has_content(facts.type)) read_content(path, facts);
+  return facts;
+}
+
+std::map<std::string, PathFacts> read_paths(const std::vector<std::string>& paths,
+                                            const std::string& root) {
+  std::map<std::string, PathFacts> facts;
+  std::vector<std::string> open = paths;
+  while (!open.empty()) {
+    const std::string path = std::move(open.back());
+    open.pop_back();
+    if (facts.count(path) != 0 || facts.size() > paths.size() + kMostImages) continue;
+    PathFacts found = read_path_facts(root + path);
+    for (std::string* image : {&found.backing, &found.data_file}) {
+      if (image->empty()) continue;
+      image->erase(0, image->starts_with(root) ? root.size() : 0);
+      open.push_back(*image);
+    }
+    facts.emplace(path, std::move(found));
+  }
   return facts;
 }
 

@@ -15,6 +15,7 @@
 #include "hostcfg/device_use.hpp"
 #include "hostcfg/folder_reader.hpp"
 #include "hostcfg/kvm.hpp"
+#include "hostcfg/listeners.hpp"
 #include "hostcfg/modules.hpp"
 #include "hostcfg/mounts.hpp"
 #include "hostcfg/net_devices.hpp"
@@ -99,10 +100,6 @@ void read_bounds(const FolderReader& root, const std::vector<Mount>& mounts,
   if (facts.allowed_nodes.empty()) facts.allowed_nodes = nodes;
 }
 
-std::string below(const std::string& root, const std::string& path) {
-  return root == "/" ? path : root + path;
-}
-
 std::vector<VfRecord> ask_for_vf_records(int pf_index) {
   try {
     NetlinkSocket socket;
@@ -174,9 +171,8 @@ HostFacts read_host_facts(const FactsRequest& request, const Topology& topology)
     read_network_nodes(*root, request.root, facts);
   }
   if (request.usb == FactsRequest::Devices::kRead) facts.usb = read_usb_devices(*root);
-  for (const std::string& path : request.paths) {
-    facts.paths[path] = read_path_facts(below(request.root, path));
-  }
+  if (request.listeners == FactsRequest::Devices::kRead) facts.listeners = read_listeners(*root);
+  facts.paths = read_paths(request.paths, request.root == "/" ? std::string() : request.root);
   return facts;
 }
 

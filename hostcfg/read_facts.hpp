@@ -29,6 +29,7 @@ struct FactsRequest {
   std::vector<std::string> paths;  // absolute; become HostFacts::paths
   Devices devices = Devices::kRead;
   Devices usb = Devices::kRead;
+  Devices listeners = Devices::kSkip;
   NetlinkFacts netlink;  // empty functions: the host's own for "/", nothing for another root
 };
 

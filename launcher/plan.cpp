@@ -66,6 +66,8 @@ class Planner {
     check_memory_limits(input_, plan_.hugepages, plan_.preflight);
     check_disks(input_, plan_.preflight);
     check_boot_files(input_, plan_.preflight);
+    check_other_files(input_, plan_.preflight);
+    check_forwards(input_, plan_.preflight);
     check_macs(input_, plan_.preflight);
     check_scheduling(input_, plan_, plan_.preflight);
     check_power(config_, input_.caps, plan_.preflight);

@@ -14,6 +14,7 @@
 
 #include "devices/balloon.hpp"
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/checkpoint.hpp"
 #include "hostcfg/set_scheduler.hpp"
 #include "hostcfg/thread_affinity.hpp"
 #include "launcher/child_fds.hpp"
@@ -70,7 +71,7 @@ std::uint64_t size_of(int fd) {
   return ::fstat(fd, &status) == 0 ? static_cast<std::uint64_t>(status.st_size) : 0;
 }
 
-SpawnRequest spawn_request(const Plan& plan, const std::vector<Fd>& fds, int log,
+SpawnRequest spawn_request(const Plan& plan, const std::vector<Fd>& fds, int log, int record,
                            const LaunchOptions& options) {
   SpawnRequest request;
   request.argv = plan.argv();
@@ -80,6 +81,7 @@ SpawnRequest spawn_request(const Plan& plan, const std::vector<Fd>& fds, int log
   request.output = log;
   request.error_output = log;
   request.parent_death = options.parent_death;
+  request.record = record;
   request.cpus = plan.placement.emulator;
   request.cgroup = plan.cgroup;
   if (plan.locked_memory == LockedMemory::kUnlimited) {
@@ -293,11 +295,16 @@ asio::awaitable<Session> launch(asio::io_context& context, const LaunchRequest& 
   Fd log = folder.open_log(kQemuLogName);
   const std::uint64_t log_start = size_of(log.get());
 
-  Fledgling qemu(spawn(spawn_request(request.plan, fds, log.get(), options)));
+  Fd record = folder.open_qemu_record();
+
+  checkpoint("before QEMU");
+  Fledgling qemu(spawn(spawn_request(request.plan, fds, log.get(), record.get(), options)));
+  checkpoint("after QEMU");
   // Only QEMU may hold them: its end has to refuse whoever waits in the sockets' backlogs, and to
   // give the devices free.
   fds.clear();
   log.reset();
+  record.reset();
 
   Session session;
   session.exit = std::make_unique<ExitWatch>(context.get_executor(), qemu.get().pidfd.get());

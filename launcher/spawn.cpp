@@ -33,6 +33,7 @@
 #include <fmt/format.h>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/base/retry.hpp"
 
 namespace vmrig {
 namespace {
@@ -50,6 +51,7 @@ enum class Step : int {
   kSignals,
   kMemoryLock,
   kCgroup,
+  kRecord,
 };
 constexpr int kStepShift = 16;
 
@@ -71,6 +73,8 @@ const char* step_name(Step step) {
       return "raise the limit on locked memory of";
     case Step::kCgroup:
       return "put into its cgroup";
+    case Step::kRecord:
+      return "record the process of";
   }
   return "start";
 }
@@ -86,6 +90,7 @@ struct ChildSetup {
   cpu_set_t* cpus = nullptr;
   std::size_t cpus_bytes = 0;
   int cgroup_procs = -1;  // open for writing; -1: stays in the parent's
+  int record = -1;        // open for writing; -1: none
 
   // Returns 0 or the value for errno.
   int run() const {
@@ -112,6 +117,7 @@ struct ChildSetup {
         return fault(Step::kParentDeath);
       }
     }
+    if (record >= 0 && !write_record()) return fault(Step::kRecord);
     struct sigaction standard {};
     standard.sa_handler = SIG_DFL;
     for (int number = 1; number < NSIG; ++number) {
@@ -121,6 +127,24 @@ struct ChildSetup {
     ::sigemptyset(&none);
     if (::sigprocmask(SIG_SETMASK, &none, nullptr) != 0) return fault(Step::kSignals);
     return 0;
+  }
+
+ private:
+  // In this order: either the parent lived when the record was there, and who comes after it finds
+  // this process, or there will be no such process.
+  bool write_record() const {
+    char text[1024];
+    const int stat = retrying([] { return ::open("/proc/self/stat", O_RDONLY | O_CLOEXEC); });
+    const ssize_t got = stat < 0 ? -1 : ::read(stat, text, sizeof(text));
+    if (got <= 0) return false;
+    for (ssize_t done = 0; done < got;) {
+      const ssize_t put = retrying(
+          [&] { return ::write(record, text + done, static_cast<std::size_t>(got - done)); });
+      if (put <= 0) return false;
+      done += put;
+    }
+    errno = ESRCH;
+    return ::getppid() == parent;
   }
 };
 
@@ -241,6 +265,12 @@ Child spawn(const SpawnRequest& request) {
   if (!request.cgroup.empty()) {
     cgroup_procs = open_cgroup_procs(request.cgroup, highest + 1);
     setup.cgroup_procs = cgroup_procs.get();
+  }
+
+  Fd record;
+  if (request.record >= 0) {
+    record = duplicate_at_least(request.record, highest + 1);
+    setup.record = record.get();
   }
 
   std::vector<cpu_set_t> cpus;

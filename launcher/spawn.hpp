@@ -30,6 +30,9 @@ struct SpawnRequest {
   MemoryLock memory_lock = MemoryLock::kAsIs;
   CpuSet cpus;              // affinity from before exec; empty: as the parent's
   std::string cgroup = {};  // folder of a cgroup (v2), entered before exec; empty: the parent's
+  // A file (borrowed) that gets the child's /proc/PID/stat before exec: the program is not executed
+  // without it, nor when the parent has died before it was written. -1: none.
+  int record = -1;
 };
 
 struct Child {

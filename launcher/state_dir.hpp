@@ -5,7 +5,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +26,7 @@ inline constexpr const char* kVmrigLogName = "vmrig.log";
 // A log that grows beyond this is cut: the last half of that is kept as NAME.1.
 inline constexpr std::size_t kMaxLogBytes = std::size_t{1} << 20;
 inline constexpr std::string_view kOldLogSuffix = ".1";
+inline constexpr const char* kQemuRecordName = "qemu.stat";
 
 // /run/vmrig for root, $XDG_RUNTIME_DIR/vmrig otherwise. Throws vmrig::Error (kUsage) with the mend
 // when `xdg_runtime_dir` is empty or no absolute path.
@@ -87,12 +90,19 @@ class VmFolder {
   // Removes a file of that name, if it is there.
   void remove_file(const std::string& name) const;
 
-  VmState read_state() const;                    // throws vmrig::Error
+  // For QEMU's own record of its process, written before it is QEMU (SpawnRequest::record): until
+  // the state names it, a supervisor may die. Throws vmrig::Error.
+  Fd open_qemu_record() const;
+
+  // With the QEMU of that record where the state does not name it yet. Throws vmrig::Error.
+  VmState read_state() const;
   void write_state(const VmState& state) const;  // atomically, 0600
   // Gives the name free while the folder stays: the VM has ended.
   void release() { lock_.reset(); }
   // Deletes the folder with all that it holds; open fds stay usable. Throws vmrig::Error.
   void remove();
+  // The same where there is an error to tell already.
+  void remove_if_possible();
 
  private:
   friend class StateRoot;
@@ -144,9 +154,13 @@ class StateRoot {
   // vmrig::Error when its state can't be read.
   std::optional<VmFolder> adopt(const Lock& lock, const std::string& name, VmState& state);
 
-  // Removes the folders of VMs that are kStale; returns their names. One whose journal has
-  // something to undo on the host stays: see recover_dead_vms.
-  std::vector<std::string> clean(const Lock& lock);
+  struct Cleaned {
+    std::vector<std::string> removed;                // names
+    std::map<std::string, std::string> not_removed;  // names, and why
+  };
+  // Removes the folders of VMs that are kStale. One whose journal has something to undo on the host
+  // stays, unless that is known to be `undone`: see recover_dead_vms.
+  Cleaned clean(const Lock& lock, const std::set<std::string>& undone = {});
 
  private:
   StateRoot(std::string path, Fd folder) : path_(std::move(path)), folder_(std::move(folder)) {}

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "launcher/agent_wait.hpp"
 #include "launcher/signal_watch.hpp"

@@ -1,6 +1,10 @@
 #include "launcher/vm_service.hpp"
 
+#include <algorithm>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <chrono>
+#include <cstdint>
 #include <exception>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -79,6 +83,8 @@ void VmService::close() {
 
 void VmService::add_commands() {
   server_->add_command("vmrig-status", [this](qmp::Json) { return status(); });
+  server_->add_command("vmrig-ping",
+                       [this](qmp::Json arguments) { return ping(std::move(arguments)); });
   server_->add_command("vmrig-stop", [this](qmp::Json arguments) {
     return parts_.stops.stop(std::move(arguments));
   });
@@ -154,6 +160,36 @@ asio::awaitable<Json> VmService::status() {
   }
   answer["live"] = std::move(live);
   co_return answer;
+}
+
+// Whether QEMU answers within "timeout" (seconds).
+asio::awaitable<Json> VmService::ping(Json arguments) {
+  constexpr std::chrono::duration<double> kLongest = kStatusTimeout;
+  const Json wanted = arguments.value("timeout", Json(kLongest.count()));
+  if (!wanted.is_number() || wanted.get<double>() < 0) {
+    throw qmp::Error::refusal("vmrig-ping takes \"timeout\" (seconds)");
+  }
+  // Between two QEMUs nobody is silent.
+  if (parts_.state.state == RunState::kRestarting) co_return Json{{"qemu", true}};
+  // One question at a time: a QEMU that is silent for days must not find a heap of them.
+  if (!std::exchange(is_ping_open_, true)) {
+    const double seconds = std::min(wanted.get<double>(), kLongest.count());
+    ping_answer_.expires_after(
+        std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)));
+    parts_.session().monitor->execute_raw(
+        Json{{"execute", "query-status"}}, {},
+        [this](const qmp::RawReply&) {
+          is_ping_open_ = false;
+          ping_answer_.cancel();
+        },
+        qmp::kNoDeadline);
+  }
+  if (is_ping_open_) {
+    boost::system::error_code ignored;
+    auto token = asio::redirect_error(asio::use_awaitable, ignored);
+    co_await ping_answer_.async_wait(token);
+  }
+  co_return Json{{"qemu", !is_ping_open_ && parts_.session().monitor->is_open()}};
 }
 
 }  // namespace vmrig

@@ -3,6 +3,7 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/steady_timer.hpp>
 #include <functional>
 #include <optional>
 #include <string>
@@ -33,7 +34,8 @@ struct ServiceParts {
 // For the one thread of its executor.
 class VmService {
  public:
-  explicit VmService(ServiceParts parts) : parts_(std::move(parts)) {}
+  explicit VmService(ServiceParts parts)
+      : parts_(std::move(parts)), ping_answer_(parts_.executor) {}
   VmService(const VmService&) = delete;
   VmService& operator=(const VmService&) = delete;
 
@@ -61,10 +63,13 @@ class VmService {
   void add_refusing_command(const char* name, qmp::Handler operation);
   boost::asio::awaitable<Json> open_channels();
   boost::asio::awaitable<Json> status();
+  boost::asio::awaitable<Json> ping(Json arguments);
 
   ServiceParts parts_;
   std::optional<qmp::Server> server_;
   std::optional<ConsoleServer> console_;
+  boost::asio::steady_timer ping_answer_;
+  bool is_ping_open_ = false;
 };
 
 }  // namespace vmrig

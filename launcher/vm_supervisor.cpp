@@ -37,16 +37,25 @@ PowerConfig power_of(const VmState& state) {
   }
 }
 
+// A VM goes on without a log where there can be none.
+Fd open_vm_log(const VmFolder& folder) {
+  try {
+    return folder.open_log(kVmrigLogName);
+  } catch (const Error&) {
+    return Fd();
+  }
+}
+
 }  // namespace
 
 VmSupervisor::VmSupervisor(LaunchRequest request, SuperviseOptions options)
-    : VmSupervisor(request.folder.open_log(kVmrigLogName), std::move(request.state),
+    : VmSupervisor(open_vm_log(request.folder), std::move(request.state),
                    request.plan.config.power, std::move(options)) {
   request_.emplace(std::move(request));
 }
 
 VmSupervisor::VmSupervisor(Adoption adoption, SuperviseOptions options)
-    : VmSupervisor(adoption.folder.open_log(kVmrigLogName), adoption.state,
+    : VmSupervisor(open_vm_log(adoption.folder), adoption.state,
                    power_of(adoption.state), std::move(options)) {
   folder_.emplace(std::move(adoption.folder));
   is_adopted_ = true;
@@ -67,6 +76,7 @@ VmSupervisor::VmSupervisor(Fd log, VmState state, const PowerConfig& power,
                 .monitor = [this]() -> qmp::Client& { return *session_.monitor; },
                 .state = state_,
                 .save = [this] { save(); },
+                .save_or_throw = [this] { folder().write_state(state_); },
                 .folder = [this]() -> VmFolder& { return folder(); },
                 .host = host_,
                 .log = [this](const std::string& line) { log_.write_bounded(line); }}),

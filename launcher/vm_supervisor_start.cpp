@@ -50,7 +50,8 @@ asio::awaitable<void> VmSupervisor::start() {
     state_.state = options_.first == LaunchOptions::First::kStayPaused ? RunState::kPaused
                                                                        : RunState::kRunning;
   }
-  save();
+  // Of a VM that runs and is not recorded as one that does, recover would make an end.
+  folder().write_state(state_);
   log_.write(fmt::format("runs: QEMU {} ({}), pid {}", state_.qemu_version, state_.accel,
                          state_.qemu.pid));
 }
@@ -133,8 +134,14 @@ void VmSupervisor::watch_log() {
 asio::awaitable<void> VmSupervisor::adopt() {
   watch_log();
   qemu_pid_ = state_.qemu.pid;
-  std::function<void(const qmp::Event&)> on_each = [this](const qmp::Event& event) {
-    on_event(event);
+  // What comes before there is a monitor to act on it by.
+  const auto early = std::make_shared<std::vector<qmp::Event>>();
+  std::function<void(const qmp::Event&)> on_each = [this, early](const qmp::Event& event) {
+    if (session_.monitor) {
+      on_event(event);
+    } else {
+      early->push_back(event);
+    }
   };
   session_ = co_await take_over(context_, folder(), state_, std::move(on_each),
                                 qmp::deadline_in(kReconnectTimeout));
@@ -146,7 +153,8 @@ asio::awaitable<void> VmSupervisor::adopt() {
   save();
   log_.write(fmt::format("took over QEMU {} ({}), pid {}", state_.qemu_version, state_.accel,
                          state_.qemu.pid));
-  hotplug_.catch_up();
+  for (const qmp::Event& event : *early) on_event(event);
+  co_await hotplug_.settle();
   // What happened while nobody was there to see it.
   if (session_.found == "guest-panicked") {
     witness_.note_panic();
@@ -198,7 +206,7 @@ asio::awaitable<VmOutcome> VmSupervisor::give_up_start(Error fault) {
   if (request_) request_->memory.clear();  // before its pages are given back
   const std::string not_given_back = co_await host_.give_back(folder());
   if (not_given_back.empty()) {
-    folder().remove();
+    folder().remove_if_possible();
   } else {
     keep_for_recovery(not_given_back);
     Error::Parts parts = fault.parts();

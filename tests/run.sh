@@ -2,7 +2,8 @@
 # Builds and tests everything: packages, Release and sanitizer builds, guest, unit, golden and
 # integration tests, format, clang-tidy, the quickstart, the bench's smoke run.
 #   tests/run.sh [--full]      --full: all cases of the lab on both kernels, not a sample; ten million
-#                              inputs for each fuzzer; QEMU 5.2 and 11.1, too
+#                              inputs for each fuzzer; QEMU 5.2 and 11.1, too; each step of a VM's life
+#                              with a death and a fault of its disk, not a sample of them
 # From any folder, as often as one likes. A stage's output is kept in build/logs/, and shown
 # when it fails. Ends with "N passed, N failed, N skipped", exit 1 when any failed.
 set -uo pipefail
@@ -154,7 +155,7 @@ build_preset() { cmake --preset "$1" && cmake --build --preset "$1" "${@:2}"; }
 # from start to stop, VMs that share VFs, deaths at a sample of the steps, settings of VFs, networks. Twice,
 # because an emulated machine can stall on a loaded host; what a case finds wrong is found twice.
 lab_sample() {
-  local cases=(01 02 10 11 16 18 19 20 21 22 23 24 25 26 27 28 30 36)
+  local cases=(01 02 10 11 16 18 19 20 21 22 23 24 25 26 27 28 30 33 36)
   tests/lab/run.sh --kernel 6.1 "${cases[@]}" && return
   echo "once more, in case the machine itself stalled:"
   tests/lab/run.sh --kernel 6.1 "${cases[@]}"
@@ -242,7 +243,12 @@ if [ $full = yes ]; then
   done
 fi
 
-for program in unit_tests golden_tests integration_tests; do suite release $program 10; done
+for program in unit_tests golden_tests; do suite release $program 10; done
+if [ $full = yes ]; then
+  VMRIG_FULL=1 suite release integration_tests 60
+else
+  suite release integration_tests 10
+fi
 
 if stage build-asan 30 build_preset asan --target "${sanitized[@]}"; then
   export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:strict_string_checks=1:detect_stack_use_after_return=1
@@ -280,7 +286,7 @@ if [ $full = yes ]; then
   # The sanitizers see more; without them the ten millions are done in the same time.
   stage fuzz 60 tests/fuzz/run.sh 1000000
   stage fuzz-plain 90 tests/fuzz/run.sh --plain 10000000
-  stage lab 90 tests/lab/run.sh --full
+  stage lab 240 tests/lab/run.sh --full
 else
   stage lab-sample 10 lab_sample
 fi

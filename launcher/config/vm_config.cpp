@@ -608,7 +608,9 @@ std::vector<std::string> paths_of(const VmConfig& config) {
     if (path) paths.push_back(*path);
   }
   for (const SerialConfig& serial : config.serial) {
-    if (serial.path) paths.push_back(*serial.path);
+    if (!serial.path) continue;
+    paths.push_back(*serial.path);
+    paths.push_back(folder_of(*serial.path));
   }
   for (const NicConfig& nic : config.nics) {
     if (nic.vhost_user.socket) paths.push_back(*nic.vhost_user.socket);
@@ -619,6 +621,16 @@ std::vector<std::string> paths_of(const VmConfig& config) {
     if (vfio.romfile && !vfio.romfile->empty()) paths.push_back(*vfio.romfile);
   }
   return paths;
+}
+
+std::string folder_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  return slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
+}
+
+bool forwards_ports(const VmConfig& config) {
+  return std::any_of(config.nics.begin(), config.nics.end(),
+                     [](const NicConfig& nic) { return !nic.forward.empty(); });
 }
 
 bool wants_pci_devices(const VmConfig& config) {

@@ -205,6 +205,12 @@ struct Storage {
 };
 std::vector<Storage> storages_of(const VmConfig& config);
 
+// The folder that the file or socket at an absolute path stands in.
+std::string folder_of(const std::string& path);
+
+// Whether ports of the host are to lead to the guest.
+bool forwards_ports(const VmConfig& config);
+
 // The host paths that the config names, for the facts.
 std::vector<std::string> paths_of(const VmConfig& config);
 

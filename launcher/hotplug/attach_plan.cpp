@@ -180,6 +180,10 @@ void erase_id(std::vector<T>& list, const std::string& id) {
 
 }  // namespace
 
+std::string fd_name(const std::string& id, std::size_t number) {
+  return fmt::format("vmrig-{}-{}", id, number);
+}
+
 std::string_view kind_name(DeviceKind kind) { return entry_of(kind).name; }
 
 std::vector<std::string_view> kind_names() {
@@ -232,6 +236,8 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
   std::vector<Diagnostic> findings;
   AttachPlan plan;
   check_disks(input, findings);
+  check_other_files(input, findings);
+  check_forwards(input, findings);
   check_macs(input, findings);
   if (wants_pci_devices(config)) {
     Passthrough passthrough(input, findings);
@@ -264,7 +270,7 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
   require_good(std::move(findings), kind);
 
   const FdNaming fds = [&plan, &wish](const FdSource& source) {
-    plan.fds.push_back({fmt::format("vmrig-{}-{}", wish.id, plan.fds.size()), source});
+    plan.fds.push_back({fd_name(wish.id, plan.fds.size()), source});
     return plan.fds.back().name;
   };
   if (!plan.passed.empty()) {
@@ -288,6 +294,20 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
     plan.device = describe_channel(config.channels.front(), origin, fds);
   }
   return plan;
+}
+
+std::vector<std::string> device_ids(const VmConfig& vm) {
+  std::vector<std::string> ids;
+  const auto add = [&ids](const auto& list) {
+    for (const auto& device : list) ids.push_back(device.id);
+  };
+  add(vm.disks);
+  add(vm.nics);
+  add(vm.usb);
+  add(vm.memory.devices);
+  add(vm.rngs);
+  add(vm.vfio);
+  return ids;
 }
 
 bool has_device(const VmConfig& vm, const std::string& id) {

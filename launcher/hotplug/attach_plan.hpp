@@ -45,6 +45,8 @@ struct NamedFd {
   FdSource source;
 };
 
+std::string fd_name(const std::string& id, std::size_t number);  // from 0
+
 struct AttachPlan {
   DeviceDescription device;  // its PCI function has no bus yet
   std::vector<PassedDevice> passed;
@@ -72,6 +74,9 @@ struct AttachPlanOptions {
 // Throws DiagnosticsError with the problems that the preflight found.
 AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
                        const AttachPlanOptions& options);
+
+// Of all that can be attached.
+std::vector<std::string> device_ids(const VmConfig& vm);
 
 bool has_device(const VmConfig& vm, const std::string& id);
 

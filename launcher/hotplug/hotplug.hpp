@@ -28,7 +28,11 @@
 namespace vmrig {
 
 inline constexpr std::string_view kPeripherals = "/machine/peripheral";  // QOM path
-inline constexpr std::string_view kVcpuPrefix = "vmrig-vcpu";  // of the ids of vCPUs added
+inline constexpr std::string_view kVcpuPrefix = "vmrig-vcpu";        // of the ids of vCPUs added
+inline constexpr std::string_view kMemoryFileMark = "vmrig-memory";  // of QEMU's fdsets
+
+// With this process's pid: what another one has left is known by it.
+std::string memory_file_mark();
 
 // A place for a vCPU, as query-hotpluggable-cpus tells of it.
 struct VcpuSlot {
@@ -43,7 +47,8 @@ struct HotplugParts {
   boost::asio::any_io_executor executor;
   std::function<qmp::Client&()> monitor;  // the one that is connected now
   VmState& state;
-  std::function<void()> save;  // writes `state`
+  std::function<void()> save;           // writes `state`; that it can't is logged
+  std::function<void()> save_or_throw;  // writes `state`
   std::function<VmFolder&()> folder;
   HostSide& host;
   std::function<void(const std::string& line)> log;
@@ -101,9 +106,10 @@ class Hotplug {
   boost::asio::awaitable<void> replay(Replay replay);
   void resume() { is_suspended_ = false; }
 
-  // After a time in which no supervisor heard QEMU: pending removals that have happened are
-  // finished, and the state follows what is there.
-  void catch_up();
+  // For a new supervisor: after the death of the old one, and a time in which nobody heard QEMU,
+  // what was begun is finished or taken back, so that the state, its claims and the journal are
+  // what QEMU has. Never throws: what does not come about is logged.
+  boost::asio::awaitable<void> settle();
 
  private:
   // A removal that somebody waits for.
@@ -135,6 +141,7 @@ class Hotplug {
   boost::asio::awaitable<AttachPlan> prepare_attach(const AttachRequest& request, AttachWish& wish,
                                                     PortSearch& search, qmp::Deadline deadline);
   boost::asio::awaitable<AttachPlan> plan_and_claim(const AttachRequest& request, AttachWish& wish);
+  void claim(const AttachPlan& plan, const AttachWish& wish);
   boost::asio::awaitable<void> take_host_devices(const AttachPlan& plan);
   boost::asio::awaitable<void> hand_over_fds(const AttachPlan& plan, qmp::Deadline deadline);
   boost::asio::awaitable<void> take_back_fds(const AttachPlan& plan);
@@ -198,7 +205,13 @@ class Hotplug {
   boost::asio::awaitable<void> set_link(std::string id, SetRequest::Link link,
                                         qmp::Deadline deadline);
   boost::asio::awaitable<void> refresh_devices();
-  boost::asio::awaitable<void> finish_pending();
+
+  // settle.cpp
+  boost::asio::awaitable<void> settle_devices(std::vector<std::string> ids);
+  boost::asio::awaitable<void> take_back_left_fds(std::string id);
+  boost::asio::awaitable<void> take_back_left_files();
+  boost::asio::awaitable<void> settle_settings();
+  boost::asio::awaitable<void> give_back_strays();
 
   void in_background(boost::asio::awaitable<void> task);
 

@@ -184,7 +184,7 @@ TEST_CASE("what can't be put back keeps its folder, and is tried again") {
   CHECK_FALSE(unfinished(refused.front().report).empty());
   CHECK(machine.root.find("a"));
   // A mere cleaning must not lose the journal either.
-  CHECK(machine.root.clean(machine.root.lock()).empty());
+  CHECK(machine.root.clean(machine.root.lock()).removed.empty());
   machine.host.refuses_to_restore = false;
   CHECK(machine.recover().front().removed);
   CHECK(machine.host.drivers.at(kVf0).driver == "ixgbevf");

@@ -199,8 +199,11 @@ TEST_CASE("a mount goes with its last user, and stays while somebody is in it") 
   }
   SUBCASE("a stranger uses it") {
     host.pools.in_use.insert(kMount.path);
-    CHECK(only_line(lease.undo()).result == UndoLine::Result::kLeft);
+    CHECK(only_line(lease.undo()).result == UndoLine::Result::kFailed);
     CHECK(host.pools.mounts.size() == 1);
+    host.pools.in_use.clear();
+    CHECK(only_line(lease.undo()).result == UndoLine::Result::kPutBack);
+    CHECK(host.pools.mounts.empty());
   }
   SUBCASE("nobody") {
     CHECK(only_line(lease.undo()).result == UndoLine::Result::kPutBack);
