@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "hostcfg/base/nearest.hpp"
+#include "hostcfg/base/utf8.hpp"
 
 namespace vmrig {
 namespace {
@@ -78,6 +79,13 @@ class Reader : public Shape {
     const std::string& given = value_.get_ref<const std::string&>();
     if (given.find('\0') != std::string::npos) {
       return report_(path_, "holds a NUL byte, which no argument of a program can");
+    }
+    // Of the environment, of --set or of the config's own folder: the file itself is UTF-8.
+    if (!is_utf8(given)) {
+      return report_(
+          path_,
+          fmt::format("{} is no UTF-8, which QEMU's options and QMP are in", short_value(value_)),
+          "give what it names a name in UTF-8, by a symlink say");
     }
     if (given.size() < rule.min_length) return report_(path_, "is empty");
     if (given.size() > rule.max_length) {
