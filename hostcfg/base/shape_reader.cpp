@@ -33,10 +33,12 @@ struct Report {
   }
 };
 
+constexpr std::size_t kMostShown = 60;  // bytes of a value
+
 std::string short_value(const Json& value) {
   if (value.is_string()) {
     const std::string& text = value.get_ref<const std::string&>();
-    return text.size() <= 60 ? quote(text) : quote(text.substr(0, 57)) + "…";
+    return text.size() <= kMostShown ? quote(text) : quote(text.substr(0, kMostShown - 3)) + "…";
   }
   if (value.is_object()) return "an object";
   if (value.is_array()) return "a list";
@@ -138,7 +140,8 @@ class Reader : public Shape {
       }
       value = given;
     } catch (const std::invalid_argument& refused) {
-      report_(path_, refused.what());
+      const bool is_long = value_.get_ref<const std::string&>().size() > kMostShown;
+      report_(path_, is_long ? short_value(value_) + " is not a size" : refused.what());
     }
   }
 

@@ -7,7 +7,7 @@ const std::vector<std::string>& hostile_values() {
       // QEMU's lists of options, and its command line.
       ",", "=", "a,b=c", "a,,b", ",,,", "x,readonly=on,", "x,,readonly=on", "on,id=vmrig-qmp", "-",
       "--", "-x", "-device", "-S", "--help", "-incoming exec:id", "json:{\"driver\":\"null-co\"}",
-      "nbd:unix:x", "fat:/etc", "/dev/fdset/1", "tcp:127.0.0.1:1", "unix:/x,server", "fd:0", "@x",
+      "nbd:unix:x", "fat:/etc", "/dev/fdset/1", "tcp:127.0.0.1:1", "unix:/x,server", "fd:x", "@x",
       // Shells and format strings.
       "$(id)", "`id`", "$HOME", "$${HOME}", ";id", "|id", "&", "<x", "*", "~root", "!!", "'", "\"",
       "a\"b'c", "\\", "a\\,b", "a\\", "%s%n%x", "%", "{}", "{0}", "#",
@@ -16,7 +16,7 @@ const std::vector<std::string>& hostile_values() {
       // Paths.
       "/", ".", "..", "../../x", "/../x", "a/./b", "//x", "x/",
       // JSON.
-      "{\"a\":1}", "[1]", "null", "true", "\\u0000", "\"},{\"",
+      "{\"a\":1}", "[1]", "undefined", "true", "\\u0000", "\"},{\"",
       // What a terminal would act on or misplace.
       "\x1b[2J", "\x1b]0;x\x07", "\x07", "\x7f",
       "\xc2\x9b"
