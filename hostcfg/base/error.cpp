@@ -71,6 +71,11 @@ std::string quote(std::string_view text) {
   std::string out = "\"";
   while (!text.empty()) {
     const char c = text.front();
+    if (c >= ' ' && c <= '~' && c != '"' && c != '\\') {
+      out += c;
+      text.remove_prefix(1);
+      continue;
+    }
     const std::size_t length = std::max<std::size_t>(utf8_length(text), 1);
     const bool is_shown = utf8_length(text) != 0 && !is_control(text);
     if (c == '"' || c == '\\') {

@@ -76,8 +76,8 @@ class DiagnosticsError : public std::runtime_error {
   std::vector<Diagnostic> diagnostics_;
 };
 
-// `text` in double quotes, with control characters (is_control) and bytes that are no UTF-8 escaped,
-// so that a hostile name can't write to the user's terminal, nor seem to be another.
+// `text` in double quotes, with control and non-UTF-8 bytes escaped, so that a hostile
+// name can't write to the user's terminal.
 std::string quote(std::string_view text);
 
 }  // namespace vmrig

@@ -64,8 +64,7 @@ void JournalHost::happen(const JournalEntry& entry, Came came) {
     net_.add(join->device, "tun");
     net_.add(join->bridge, "bridge");
   } else if (const auto* pages = std::get_if<ReservePages>(&entry.action)) {
-    memory_.pools.try_emplace({pages->node, pages->page_size},
-                              PagePool{kPoolPages, 0, kPoolPages});
+    memory_.pools.try_emplace({pages->node, pages->page_size}, PagePool{kPoolPages, 0, kPoolPages});
   }
   if (came == Came::kNotAtAll) return;
   try {

@@ -32,6 +32,7 @@ void MemoryTree::clear() {
 }
 
 MemoryTree::Node* MemoryTree::add(std::string_view path) {
+  if (path.find('\0') != std::string_view::npos) return nullptr;  // no name has it
   std::size_t at = 0;
   while (!path.empty()) {
     const std::string_view part = take_part(path);
@@ -61,7 +62,7 @@ void MemoryTree::add_file(std::string_view path, std::string_view content) {
 }
 
 void MemoryTree::add_link(std::string_view path, std::string_view target) {
-  Node* node = add(path);
+  Node* node = target.find('\0') == std::string_view::npos ? add(path) : nullptr;
   if (node == nullptr) return;
   node->kind = Node::Kind::kLink;
   node->content = target;
