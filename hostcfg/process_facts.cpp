@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -79,7 +80,8 @@ void read_limits(const FolderReader& root, HostFacts& facts) {
     }
   }
   if (const auto text = hard_limit(limits, "Max open files ")) {
-    facts.nofile_limit = parse_number<std::uint64_t>(*text).value_or(0);
+    constexpr std::uint64_t kMost = std::numeric_limits<std::int64_t>::max();
+    facts.nofile_limit = std::min(parse_number<std::uint64_t>(*text).value_or(0), kMost);
   }
   if (const auto text = hard_limit(limits, "Max realtime priority ")) {
     constexpr int kHighest = 99;

@@ -74,8 +74,10 @@ void read_processors(const FolderReader& root, const Topology& topology, HostFac
       root.cpulist("sys/devices/system/cpu/present").value_or(CpuSet{}) | facts.online();
   facts.isolated = root.cpulist("sys/devices/system/cpu/isolated").value_or(CpuSet{});
   facts.nohz_full = root.cpulist("sys/devices/system/cpu/nohz_full").value_or(CpuSet{});
-  facts.rt_runtime_us = root.number<int>("proc/sys/kernel/sched_rt_runtime_us");
-  facts.rt_period_us = root.number<int>("proc/sys/kernel/sched_rt_period_us");
+  const auto runtime = root.number<int>("proc/sys/kernel/sched_rt_runtime_us");
+  if (runtime && *runtime >= -1) facts.rt_runtime_us = runtime;
+  const auto period = root.number<int>("proc/sys/kernel/sched_rt_period_us");
+  if (period && *period > 0) facts.rt_period_us = period;
 }
 
 CpuSet with_memory(const std::vector<NumaNode>& nodes) {

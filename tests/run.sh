@@ -3,7 +3,8 @@
 # integration tests, format, clang-tidy, the quickstart, the bench's smoke run.
 #   tests/run.sh [--full]      --full: all cases of the lab on both kernels, not a sample; ten million
 #                              inputs for each fuzzer; QEMU 5.2 and 11.1, too; each step of a VM's life
-#                              with a death and a fault of its disk, not a sample of them
+#                              with a death and a fault of its disk, not a sample of them; ThreadSanitizer;
+#                              half an hour of VMs that come, go and are killed
 # From any folder, as often as one likes. A stage's output is kept in build/logs/, and shown
 # when it fails. Ends with "N passed, N failed, N skipped", exit 1 when any failed.
 set -uo pipefail
@@ -55,6 +56,7 @@ host_state() {
     find /run/vmrig \( -name state.json -o -name journal -o -name '*.sock' \) 2>/dev/null
     find /sys/fs/cgroup -type d -name '*vmrig*' 2>/dev/null
     grep -H . /sys/kernel/mm/hugepages/*/nr_hugepages 2>/dev/null
+    find /dev/shm -maxdepth 1 -name 'vmrig-*' 2>/dev/null
     awk '$3 == "hugetlbfs" {print "mount " $2}' /proc/mounts
     ip netns list 2>/dev/null | sed 's/^/netns /'
   ) | sort
@@ -148,8 +150,13 @@ suite() {
 # another case does on the other machine type.
 about_others='*rate limits hold*,the test guest*,a guest*console gives*,*come* and go* on pc,*with every QEMU that is here'
 # What runs under the sanitizers.
-sanitized=(vmrig unit_tests golden_tests fuzz_qmp_framing fuzz_qmp_server_messages fuzz_qmp_client_messages fuzz_config)
+sanitized=(vmrig unit_tests golden_tests fuzz_qmp_framing fuzz_qmp_server_messages fuzz_qmp_client_messages fuzz_config fuzz_facts fuzz_journal)
 build_preset() { cmake --preset "$1" && cmake --build --preset "$1" "${@:2}"; }
+
+# What threads have a part in: work on the host beside the loop, populating, several VMs at once; what
+# does nothing but parse or plan would only take its time. (For both programs: a file's name is its
+# subject.)
+threaded=(-sf='*launcher_*,*qmp_*,*hostcfg_live*,*hostcfg_files*,*_lease*,*integration/*' -tce='soak*')
 
 # One kernel, and the cases that find the most, in about four minutes: the lab itself, a VM with a VF
 # from start to stop, VMs that share VFs, deaths at a sample of the steps, settings of VFs, networks. Twice,
@@ -167,10 +174,12 @@ fuzz_sample() {
   while read -r target count; do
     timeout 400 "build/asan/tests/fuzz/fuzz_$target" "tests/fuzz/corpus/$target" "$count" || return 1
   done <<'COUNTS'
-qmp_framing 45000
-qmp_server_messages 25000
+qmp_framing 25000
+qmp_server_messages 15000
 qmp_client_messages 10000
-config 20000
+config 15000
+facts 15000
+journal 20000
 COUNTS
 }
 
@@ -218,6 +227,7 @@ host_state >build/logs/host-before.txt
 stage build-release 30 build_preset release
 stage guest 10 tests/guest/build.sh
 export VMRIG_SOURCE=$repo VMRIG_GUEST=$repo/build/guest
+[ $full = no ] || export VMRIG_FULL=1
 if tests/lib/qemu10.sh >build/logs/qemu10.log 2>&1; then
   passed=$((passed + 1))
   export VMRIG_QEMU10=$repo/build/qemu10/qemu-system-x86_64
@@ -261,6 +271,12 @@ if stage build-asan 30 build_preset asan --target "${sanitized[@]}"; then
   unset ASAN_OPTIONS UBSAN_OPTIONS
 fi
 
+if [ $full = yes ] && stage build-tsan 60 build_preset tsan --target vmrig unit_tests; then
+  export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1
+  for program in unit_tests integration_tests; do suite tsan $program 40 "${threaded[@]}"; done
+  unset TSAN_OPTIONS
+fi
+
 stage format 5 check_format
 stage scripts 5 check_scripts
 # All of it takes a quarter of an hour.
@@ -284,8 +300,9 @@ stage package 15 tests/package.sh
 stage container 10 tests/container.py
 if [ $full = yes ]; then
   # The sanitizers see more; without them the ten millions are done in the same time.
-  stage fuzz 60 tests/fuzz/run.sh 1000000
-  stage fuzz-plain 90 tests/fuzz/run.sh --plain 10000000
+  stage fuzz 120 tests/fuzz/run.sh 1000000
+  stage fuzz-plain 180 tests/fuzz/run.sh --plain 10000000
+  stage soak 45 env VMRIG_SOAK_SECONDS=1800 build/release/tests/integration_tests -tc='soak*'
   stage lab 240 tests/lab/run.sh --full
 else
   stage lab-sample 10 lab_sample

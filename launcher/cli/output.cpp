@@ -30,19 +30,10 @@ void write_out(std::string_view text) {
   }
 }
 
-namespace {
-
-std::string json_text(const Json& json, int indent) {
-  // Names from the host and the guest need not be UTF-8; an answer with a mark beats none.
-  std::string text = json.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
-  return stdout_is_terminal() ? printable_json(text) : text;
+void write_json(const Json& json) {
+  const int indent = stdout_is_terminal() ? 2 : -1;
+  write_out(json_text(json, indent) + "\n");
 }
-
-}  // namespace
-
-void write_json(const Json& json) { write_out(json_text(json, stdout_is_terminal() ? 2 : -1)); }
-
-void write_json_line(const Json& json) { write_out(json_text(json, -1)); }
 
 bool stdout_is_terminal() { return ::isatty(STDOUT_FILENO) == 1; }
 

@@ -24,8 +24,6 @@ void write_out(std::string_view text);
 
 // JSON with a newline: indented for a person at a terminal, on one line for a program.
 void write_json(const Json& json);
-// On one line for both. A terminal gets nothing that could drive it (printable_json).
-void write_json_line(const Json& json);
 
 bool stdout_is_terminal();
 bool stderr_is_terminal();

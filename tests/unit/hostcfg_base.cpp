@@ -45,6 +45,15 @@ TEST_CASE("a CPU list reads and prints in the kernel's format") {
   }
 }
 
+TEST_CASE("a CPU list that says the same over and over is read at once") {
+  std::string text = "0-8191";
+  for (int i = 0; i < 9000; ++i) text += ",0-8191";
+  const CpuSet all = CpuSet::parse(text);
+  CHECK(all.size() == CpuSet::kMaxCpus);
+  CHECK(all.to_string() == "0-8191");
+  CHECK(CpuSet::parse("5-7,2-6,0").to_string() == "0,2-7");
+}
+
 TEST_CASE("CPU sets are equal whatever was inserted and erased on the way") {
   CpuSet set = {1, 4000};
   set.erase(4000);
@@ -106,4 +115,8 @@ TEST_CASE("a quoted text can't write to the terminal") {
   CHECK(quote("\xed\xa0\x80") == "\"\\xed\\xa0\\x80\"");           // a surrogate
   CHECK(quote("\xf4\x90\x80\x80") == "\"\\xf4\\x90\\x80\\x80\"");  // above U+10FFFF
   CHECK(quote("\xe2\x82") == "\"\\xe2\\x82\"");                    // cut short
+  CHECK(quote("a\xe2\x80\xae"
+              "b") ==
+        "\"a\\xe2\\x80\\xae"
+        "b\"");  // RIGHT-TO-LEFT OVERRIDE
 }
