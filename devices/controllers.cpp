@@ -11,7 +11,9 @@ constexpr int kUsbPorts = 15;  // the most that qemu-xhci has of each speed (qem
 
 }  // namespace
 
-bool is_controller(std::string_view id) { return id == kScsiController || id == kUsbController; }
+bool is_controller(std::string_view id) {
+  return id == kScsiController || id == kUsbController || id == kSerialController;
+}
 
 DeviceDescription describe_controller(std::string_view id) {
   Json props = {{"id", id}};
@@ -24,6 +26,9 @@ DeviceDescription describe_controller(std::string_view id) {
     props["driver"] = "qemu-xhci";
     props["p2"] = kUsbPorts;
     props["p3"] = kUsbPorts;
+  } else if (id == kSerialController) {
+    origin = "rule: channels share a controller";
+    props["driver"] = "virtio-serial-pci";
   } else {
     throw std::invalid_argument(fmt::format("\"{}\" is no controller", id));
   }

@@ -11,6 +11,7 @@ namespace vmrig {
 // like them.
 inline constexpr const char* kScsiController = "vmrig-scsi0";
 inline constexpr const char* kUsbController = "vmrig-usb0";
+inline constexpr const char* kSerialController = "vmrig-serial0";
 
 bool is_controller(std::string_view id);
 

@@ -27,6 +27,18 @@ TextRule id_rule(std::size_t max_length) {
           .check = why_bad_id};
 }
 
+TextRule socket_id_rule() {
+  TextRule rule = id_rule();
+  rule.pattern = "^(?!vmrig-|(monitor|qmp|console)$)[A-Za-z][A-Za-z0-9._-]*$";
+  rule.check = [](const std::string& id) -> std::string {
+    if (id == "monitor" || id == "qmp" || id == "console") {
+      return "is no id for it; " + id + ".sock is a socket of vmrig's own";
+    }
+    return why_bad_id(id);
+  };
+  return rule;
+}
+
 TextRule path_rule() {
   return {.min_length = 1, .max_length = 4095, .pattern = {}, .meaning = "a path", .check = {}};
 }

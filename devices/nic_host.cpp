@@ -88,18 +88,19 @@ std::vector<std::string_view> enum_names(MacvtapMode) {
 
 std::string why_bad_interface(std::string_view name) {
   if (name.size() > kMostNameBytes) return "is longer than the 15 bytes that the kernel takes";
-  const bool good =
-      !name.empty() && name != "." && name != ".." &&
-      std::none_of(name.begin(), name.end(), [](char c) {
-        return c == '/' || c == ':' || c == '%' || c == ' ' || (c >= '\t' && c <= '\r');
-      });
+  // The kernel takes control characters, too, and a "-" first, which programs take for an option.
+  const bool good = !name.empty() && name != "." && name != ".." && name.front() != '-' &&
+                    std::none_of(name.begin(), name.end(), [](char c) {
+                      return c == '/' || c == ':' || c == '%' ||
+                             static_cast<unsigned char>(c) <= ' ' || c == 0x7f;
+                    });
   return good ? "" : "is no name of a network device";
 }
 
 TextRule interface_rule() {
   return {.min_length = 1,
           .max_length = 15,
-          .pattern = "^[^/:%\\s]{1,15}$",
+          .pattern = "^[^\\x00-\\x20\\x7f/:%-][^\\x00-\\x20\\x7f/:%]{0,14}$",
           .meaning = "the name of a network device",
           .check = [](const std::string& name) { return why_bad_interface(name); }};
 }

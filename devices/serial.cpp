@@ -16,7 +16,8 @@ Json chardev_backend(const SerialConfig& serial, const FdNaming& fds) {
                 {"wait", false}}}};
     }
     case SerialType::kFile:
-      return {{"type", "file"}, {"data", {{"out", fds({FdSource::Kind::kLogFile, *serial.path})}, {"append", true}}}};
+      return {{"type", "file"},
+              {"data", {{"out", fds({FdSource::Kind::kLogFile, *serial.path})}, {"append", true}}}};
     case SerialType::kNull:
       break;
   }
@@ -29,7 +30,7 @@ std::vector<std::string_view> enum_names(SerialType) { return {"socket", "file",
 
 void describe(Fields& fields, SerialConfig& serial) {
   fields.required("id", "Name of the port; the first socket is what `vmrig console` shows.",
-                  serial.id, id_rule());
+                  serial.id, socket_id_rule());
   fields.optional("type", "Where the bytes go: the supervisor's console, a file, or nowhere.",
                   serial.type);
   fields.optional("path", "The file, which is appended to.", serial.path, path_rule());

@@ -19,9 +19,9 @@ struct GrantAccess {
     kUse,   // read and write; of a socket: connect
     kPass,  // a folder, on the way to something in it
   };
-  std::string device = {};              // id of the VM's device that needs it; empty: the VM itself
-  std::string path = {};                // absolute; empty with `pci`
-  std::optional<PciAddress> pci = {};   // the node of its VFIO group, which comes with the driver
+  std::string device = {};             // id of the VM's device that needs it; empty: the VM itself
+  std::string path = {};               // absolute; empty with `pci`
+  std::optional<PciAddress> pci = {};  // the node of its VFIO group, which comes with the driver
   unsigned uid = 0;
   Kind kind = Kind::kUse;
   bool comes_later = false;  // a socket that somebody else makes, perhaps anew: none is no fault
@@ -39,11 +39,11 @@ struct MakeSocket {
 
 struct AccessOldState {
   enum class By { kAcl, kOwner };
-  std::string path = {};                    // that was meant; empty: there was none yet
+  std::string path = {};  // that was meant; empty: there was none yet
   By by = By::kAcl;
-  std::optional<unsigned> permissions = {}; // by ACL: the user's before; none: it had no entry
-  unsigned owner = 0;                       // by owner: the one before
-  bool survives_reboot = false;             // the file is on a disk
+  std::optional<unsigned> permissions = {};  // by ACL: the user's before; none: it had no entry
+  unsigned owner = 0;                        // by owner: the one before
+  bool survives_reboot = false;              // the file is on a disk
   bool empty() const { return *this == AccessOldState{}; }
   bool operator==(const AccessOldState&) const = default;
 };

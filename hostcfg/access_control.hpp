@@ -12,8 +12,8 @@ namespace vmrig {
 
 // What stands at a path, and what a user has there.
 struct AccessNow {
-  bool has_acl = false;                     // the file system has POSIX ACLs
-  std::optional<unsigned> permissions = {}; // of the user's entry; none: it has no entry
+  bool has_acl = false;                      // the file system has POSIX ACLs
+  std::optional<unsigned> permissions = {};  // of the user's entry; none: it has no entry
   unsigned owner = 0;
   bool survives_reboot = false;  // the file system is on a disk
 };

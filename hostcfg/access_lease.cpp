@@ -21,8 +21,7 @@ std::string path_of(AccessControl& access, const GrantAccess& action) {
 
 // Beside what it has already.
 unsigned wanted(const GrantAccess& action, const AccessOldState& old) {
-  const unsigned bits =
-      action.kind == GrantAccess::Kind::kUse ? kMayRead | kMayWrite : kMaySearch;
+  const unsigned bits = action.kind == GrantAccess::Kind::kUse ? kMayRead | kMayWrite : kMaySearch;
   return old.permissions.value_or(0) | bits;
 }
 
@@ -100,8 +99,7 @@ UndoLine UndoAccess::operator()(const GrantAccess& action) const {
     return {action, Result::kPutBack, fmt::format("{} is user {}'s again", path, old.owner)};
   }
   if (now->permissions == old.permissions || !now->permissions) {
-    return {action, Result::kAsBefore,
-            fmt::format("{} is not open to user {}", path, action.uid)};
+    return {action, Result::kAsBefore, fmt::format("{} is not open to user {}", path, action.uid)};
   }
   if (*now->permissions != wanted(action, old)) {
     return {action, Result::kLeft,

@@ -13,6 +13,7 @@
 #include <system_error>
 
 #include "hostcfg/base/fd.hpp"
+#include "hostcfg/base/retry.hpp"
 #include "hostcfg/checkpoint.hpp"
 #include "hostcfg/folder_reader.hpp"
 
@@ -92,9 +93,10 @@ std::string LinuxCgroups::read(const std::string& group, const std::string& file
 void LinuxCgroups::write(const std::string& group, const std::string& file,
                          const std::string& value) {
   checkpoint("before a write to a cgroup");
-  const Fd opened(::open(below(group, file).c_str(), O_WRONLY | O_CLOEXEC));
+  const std::string path = below(group, file);
+  const Fd opened(retrying([&path] { return ::open(path.c_str(), O_WRONLY | O_CLOEXEC); }));
   if (!opened) fail();
-  if (::write(opened.get(), value.data(), value.size()) < 0) fail();
+  if (retrying([&] { return ::write(opened.get(), value.data(), value.size()); }) < 0) fail();
   checkpoint("after a write to a cgroup");
 }
 

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "hostcfg/base/fd.hpp"
+#include "hostcfg/base/utf8.hpp"
 #include "hostcfg/cgroup_action.hpp"
 #include "hostcfg/cgroup_path.hpp"
 
@@ -50,6 +51,10 @@ std::vector<std::string> words_of(const FolderReader& folder, const char* file) 
 
 void choose_base(const FolderReader& root, const CgroupFolder& own, CgroupFacts& facts) {
   const std::string top_path = own.path.substr(0, own.top);
+  if (!is_utf8(own.path)) {
+    facts.why_not = "its name is no UTF-8, which the journal is in";
+    return;
+  }
   const auto own_folder = root.folder(own.path.c_str());
   const auto top = root.folder(top_path.c_str());
   if (!own_folder || !top) {

@@ -35,8 +35,8 @@ DeviceFile read_device_node(const FolderReader& root, const char* name, NodeProb
     return device;
   }
   device.exists = true;
-  device.rights = FileRights{
-      .uid = status.st_uid, .gid = status.st_gid, .mode = status.st_mode & kModeBits};
+  device.rights =
+      FileRights{.uid = status.st_uid, .gid = status.st_gid, .mode = status.st_mode & kModeBits};
   if (!S_ISCHR(status.st_mode)) {
     device.error = "it is not a character device";
     return device;

@@ -205,6 +205,7 @@ struct ImageLinks {
   std::string backing_file;    // as the image has it; empty: none
   std::string backing_format;  // empty: it does not say
   std::string data_file;       // empty: none
+  bool corrupt = false;        // QEMU has found it so, and refuses to write to it
   std::string fault;           // why its header can't be read, empty when it can
   bool operator==(const ImageLinks&) const = default;
 };
@@ -213,6 +214,24 @@ struct ImageLinks {
 struct ClosedFolder {
   std::string path;
   FileRights rights;
+};
+
+// What others hold of a disk image, as QEMUs tell each other.
+struct ImageLocks {
+  bool written = false;     // one writes to it
+  bool no_writer = false;   // one does not bear that another writes
+  bool no_reader = false;   // nor that another reads
+  std::string holder = {};  // "qemu-system-x86 (pid 4242)"; empty where it can't be seen
+  bool any() const { return written || no_writer || no_reader; }
+};
+
+// A port that a process has bound.
+struct Listener {
+  enum class Protocol { kTcp, kUdp };
+  Protocol protocol = Protocol::kTcp;
+  std::string address;  // "127.0.0.1", "::"
+  int port = 0;         // 1 to 65535
+  bool operator==(const Listener&) const = default;
 };
 
 // What stands at a path that a config names.
@@ -227,9 +246,11 @@ struct PathFacts {
   // The disk below it, whole even for a partition: "8:0"; empty where its file system has none of
   // its own (overlay, tmpfs, btrfs).
   std::string disk = {};
-  std::optional<FileRights> rights = {};   // none: not told
-  std::vector<ClosedFolder> closed = {};   // from the root on
-  std::optional<ImageLinks> links = {};    // of a qcow2 image whose chain was asked for
+  std::optional<FileRights> rights = {};  // none: not told
+  std::vector<ClosedFolder> closed = {};  // from the root on
+  std::optional<ImageLinks> links = {};   // of a qcow2 image
+  bool direct = true;                     // can be opened past the host's page cache (O_DIRECT)
+  ImageLocks locks = {};
 };
 
 std::string_view path_type_name(PathFacts::Type type);
@@ -270,11 +291,12 @@ struct HostFacts {
   bool can_ipc_lock = false;
   bool can_sys_resource = false;
   bool can_sys_nice = false;
-  bool can_change_ids = false;      // CAP_SETUID and CAP_SETGID
-  bool can_kill = false;            // processes of other users
-  bool can_sys_ptrace = false;      // look into them
-  std::vector<IdRange> ids;         // by first
-  std::map<std::string, std::optional<UserFacts>> users;  // those that were asked for; none: no such user
+  bool can_change_ids = false;  // CAP_SETUID and CAP_SETGID
+  bool can_kill = false;        // processes of other users
+  bool can_sys_ptrace = false;  // look into them
+  std::vector<IdRange> ids;     // by first
+  std::map<std::string, std::optional<UserFacts>>
+      users;             // those that were asked for; none: no such user
   int rtprio_limit = 0;  // hard limit; 0: no real-time scheduling without CAP_SYS_NICE
   // What real-time threads may take of each period of a CPU, -1: all; none: not told.
   // Source: linux Documentation/scheduler/sched-rt-group.rst.
@@ -289,8 +311,10 @@ struct HostFacts {
   std::vector<NetDeviceFacts> net;  // by index
   std::vector<UsbDeviceFacts> usb;  // by bus and address
 
-  // The paths that were asked for when the facts were read. A captured file has none.
+  // The paths that were asked for when the facts were read, and the images below those. A captured
+  // file has none, as of the ports.
   std::map<std::string, PathFacts> paths;
+  std::vector<Listener> listeners;  // where they were asked for
 
   const CpuFacts* find_cpu(int id) const;
   const NumaNode* find_node(int id) const;

@@ -30,12 +30,21 @@ constexpr std::uint64_t kMaxCount = std::numeric_limits<std::int64_t>::max();
 constexpr std::array<std::string_view, 7> kNetKinds = {"physical", "bridge",   "tap",    "macvtap",
                                                        "wireless", "loopback", "virtual"};
 
-// The kernel's names are bytes. What is not UTF-8 becomes U+FFFD here, because JSON can't hold it.
-Json text(const std::string& bytes) {
-  const bool ascii = std::all_of(bytes.begin(), bytes.end(),
-                                 [](char c) { return static_cast<unsigned char>(c) < 0x80; });
+// The kernel's names are bytes. What is not UTF-8 becomes U+FFFD here, because JSON can't hold it,
+// and so does NUL, which no name has.
+Json text(std::string bytes) {
+  const bool ascii = std::all_of(bytes.begin(), bytes.end(), [](char c) {
+    return static_cast<unsigned char>(c) < 0x80 && c != '\0';
+  });
   if (ascii) return bytes;
+  std::replace(bytes.begin(), bytes.end(), '\0', '\xff');
   return Json::parse(Json(bytes).dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+Json texts(const std::vector<std::string>& list) {
+  Json json = Json::array();
+  for (const std::string& bytes : list) json.push_back(text(bytes));
+  return json;
 }
 
 // ---- to JSON ----
@@ -420,9 +429,9 @@ void read_process(FactsReader& reader, HostFacts& facts) {
 Json to_json(const CgroupFacts& cgroup) {
   return {{"mount", text(cgroup.mount)},
           {"base", text(cgroup.base)},
-          {"why_not", cgroup.why_not},
-          {"controllers", cgroup.controllers},
-          {"v1_controllers", cgroup.v1_controllers}};
+          {"why_not", text(cgroup.why_not)},
+          {"controllers", texts(cgroup.controllers)},
+          {"v1_controllers", texts(cgroup.v1_controllers)}};
 }
 
 CgroupFacts read_cgroup(FactsReader reader) {

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/base/retry.hpp"
 
 namespace vmrig {
 namespace {
@@ -24,6 +25,16 @@ Error refusal(std::string operation, const std::string& path, std::string cause,
                 .object = path,
                 .cause = std::move(cause),
                 .mend = std::move(mend)});
+}
+
+int open_to_read(const std::string& path) {
+  return retrying(
+      [&path] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); });
+}
+
+int open_folder(const std::string& path, int more_flags = 0) {
+  return retrying(
+      [&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | more_flags); });
 }
 
 std::string read_opened(const Fd& file, const std::string& path, std::size_t limit) {
@@ -55,7 +66,7 @@ class TemporaryFile {
     const std::size_t slash = target.rfind('/');
     const std::size_t name = slash == std::string::npos ? 0 : slash + 1;
     path_ = target.substr(0, name) + "." + target.substr(name) + ".XXXXXX";
-    fd_ = Fd(::mkostemp(path_.data(), O_CLOEXEC));  // mode 0600
+    fd_ = Fd(make());
     if (!fd_) throw system_error("write", target, errno);
   }
   TemporaryFile(const TemporaryFile&) = delete;
@@ -66,12 +77,14 @@ class TemporaryFile {
 
   void write(std::string_view content, const std::string& target) {
     while (!content.empty()) {
-      const ssize_t put = ::write(fd_.get(), content.data(), content.size());
-      if (put < 0 && errno == EINTR) continue;
+      const ssize_t put =
+          retrying([&] { return ::write(fd_.get(), content.data(), content.size()); });
       if (put < 0) throw system_error("write", target, errno);
       content.remove_prefix(static_cast<std::size_t>(put));
     }
-    if (::fsync(fd_.get()) < 0) throw system_error("write", target, errno);
+    if (retrying([this] { return ::fsync(fd_.get()); }) < 0) {
+      throw system_error("write", target, errno);
+    }
   }
 
   void rename_to(const std::string& target) {
@@ -80,6 +93,14 @@ class TemporaryFile {
   }
 
  private:
+  int make() {  // mode 0600
+    const std::string name = path_;
+    return retrying([&] {
+      path_ = name;  // which a failure leaves undefined
+      return ::mkostemp(path_.data(), O_CLOEXEC);
+    });
+  }
+
   std::string path_;
   Fd fd_;
 };
@@ -87,21 +108,20 @@ class TemporaryFile {
 }  // namespace
 
 std::string read_small_file(const std::string& path, std::size_t limit) {
-  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  const Fd file(open_to_read(path));
   if (!file) throw system_error("read", path, errno);
   return read_opened(file, path, limit);
 }
 
 std::optional<std::string> read_file_if_exists(const std::string& path, std::size_t limit) {
-  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  const Fd file(open_to_read(path));
   if (!file && errno == ENOENT) return std::nullopt;
   if (!file) throw system_error("read", path, errno);
   return read_opened(file, path, limit);
 }
 
 std::optional<std::string> read_own_file_if_exists(const std::string& path, std::size_t limit) {
-  const Fd file(
-      ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW));
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW));
   if (!file && errno == ENOENT) return std::nullopt;
   struct stat status {};
   if (!file || ::fstat(file.get(), &status) < 0) throw system_error("read", path, errno);
@@ -114,7 +134,7 @@ std::optional<std::string> read_own_file_if_exists(const std::string& path, std:
 
 std::vector<std::string> list_folder(const std::string& path) {
   using Close = int (*)(DIR*);
-  Fd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  Fd folder(open_folder(path));
   if (!folder) throw system_error("list", path, errno);
   const std::unique_ptr<DIR, Close> stream(::fdopendir(folder.get()), ::closedir);
   if (!stream) throw system_error("list", path, errno);
@@ -139,8 +159,10 @@ void write_file_atomically(const std::string& path, std::string_view content) {
   // Without this a power cut can take back the rename, and with it a journal entry.
   const std::size_t slash = path.rfind('/');
   const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  const Fd folder(::open(parent.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!folder || ::fsync(folder.get()) < 0) throw system_error("write", path, errno);
+  const Fd folder(open_folder(parent));
+  if (!folder || retrying([&folder] { return ::fsync(folder.get()); }) < 0) {
+    throw system_error("write", path, errno);
+  }
 }
 
 Fd ensure_private_folder(const std::string& path) {
@@ -148,7 +170,7 @@ Fd ensure_private_folder(const std::string& path) {
   if (::mkdir(path.c_str(), 0700) < 0 && errno != EEXIST) {
     throw system_error("make the folder", path, errno);
   }
-  Fd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  Fd folder(open_folder(path, O_NOFOLLOW));
   if (!folder && (errno == ELOOP || errno == ENOTDIR)) {
     throw refusal(kOperation, path, "it is a symlink or not a folder");
   }

@@ -27,8 +27,6 @@ ssize_t read_once(int fd, char* to, std::size_t size) {
   return got;
 }
 
-constexpr std::string_view kSpace = " \t\r\n";
-
 }  // namespace
 
 std::optional<FolderReader> FolderReader::open(const std::string& path) {
@@ -110,35 +108,6 @@ bool FolderReader::exists(const char* name) const {
 std::optional<CpuSet> FolderReader::cpulist(const char* name) const {
   const std::optional<std::string> text = attribute(name);
   return text ? parse_cpulist(*text) : std::nullopt;
-}
-
-std::string_view trimmed(std::string_view text) {
-  const std::size_t first = text.find_first_not_of(kSpace);
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(kSpace) - first + 1);
-}
-
-std::string_view take_line(std::string_view& text) {
-  const std::size_t end = text.find('\n');
-  const std::string_view line = text.substr(0, end);
-  text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-  return line;
-}
-
-std::string_view take_word(std::string_view& text) {
-  text = trimmed(text);
-  const std::size_t end = text.find_first_of(kSpace);
-  const std::string_view word = text.substr(0, end);
-  text = end == std::string_view::npos ? std::string_view{} : trimmed(text.substr(end));
-  return word;
-}
-
-std::optional<CpuSet> parse_cpulist(std::string_view text) {
-  try {
-    return CpuSet::parse(trimmed(text));
-  } catch (const std::invalid_argument&) {
-    return std::nullopt;  // "(null)" for one, which some kernels print for nohz_full
-  }
 }
 
 }  // namespace vmrig

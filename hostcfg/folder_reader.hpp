@@ -2,17 +2,16 @@
 // bounds, and with "not there" as a value: a host that does not tell a fact is no fault.
 #pragma once
 
-#include <charconv>
 #include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/fd.hpp"
+#include "hostcfg/text_fields.hpp"
 
 namespace vmrig {
 
@@ -48,25 +47,6 @@ class FolderReader {
   explicit FolderReader(Fd fd) : fd_(std::move(fd)) {}
   Fd fd_;
 };
-
-std::string_view trimmed(std::string_view text);
-
-// The next line, without its newline; cuts it off `text`.
-std::string_view take_line(std::string_view& text);
-
-// The word up to the next white space; cuts it and the space around it off `text`.
-std::string_view take_word(std::string_view& text);
-
-std::optional<CpuSet> parse_cpulist(std::string_view text);
-
-template <typename Number>
-std::optional<Number> parse_number(std::string_view text, int base = 10) {
-  text = trimmed(text);
-  Number value{};
-  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (error != std::errc{} || rest != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 template <typename Number>
 std::optional<Number> FolderReader::number(const char* name) const {

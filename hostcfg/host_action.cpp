@@ -120,8 +120,9 @@ struct DescribeUndo {
 
 std::string_view action_kind(const HostAction& action) {
   static constexpr std::array<std::string_view, std::variant_size_v<HostAction>> kKinds = {
-      "module",  "vfs",  "vf",       "bind",    "bridge", "tap",    "join",    "address", "vlan",
-      "macvtap", "rate", "ovs-port", "cgroups", "cgroup", "io-max", "reserve", "mount", "access", "socket"};
+      "module",  "vfs",     "vf",      "bind",   "bridge",   "tap",     "join",
+      "address", "vlan",    "macvtap", "rate",   "ovs-port", "cgroups", "cgroup",
+      "io-max",  "reserve", "mount",   "access", "socket"};
   return kKinds.at(action.index());
 }
 

@@ -191,7 +191,7 @@ void HostCheck::numa_balancing() {
   if (facts_.nodes.size() < 2) return ok(name, "on, with one node to balance");
   lacks(useful_if(wishes_.pinned), name,
         "on: the kernel unmaps guest memory now and then to see who uses it",
-        "sysctl kernel.numa_balancing=0", kernel_parameter("numa_balancing=disable"));
+        "sysctl kernel.numa_balancing=0", "kernel.numa_balancing=0 in /etc/sysctl.d/vmrig.conf");
 }
 
 }  // namespace vmrig

@@ -123,8 +123,9 @@ bool UndoReport::complete() const {
   });
 }
 
-HostLease::HostLease(HostControl& host, const std::string& journal_path, const JournalOwner& owner)
-    : host_(host), journal_(journal_path, owner) {}
+HostLease::HostLease(HostControl& host, const std::string& journal_path, const JournalOwner& owner,
+                     Journal::Unwritable unwritable)
+    : host_(host), journal_(journal_path, owner, unwritable) {}
 
 bool HostLease::holds(const HostAction& action) const {
   const auto& entries = journal_.content().entries;
@@ -194,15 +195,32 @@ UndoReport HostLease::undo(const UndoRules& rules) {
   std::stable_sort(
       entries.begin(), entries.end(),
       [&rank](const JournalEntry& a, const JournalEntry& b) { return rank(a) < rank(b); });
-  for (const JournalEntry& entry : entries) {
+  for (const JournalEntry& entry : entries) report.lines.push_back(undo_one(entry, undo, report));
+  return report;
+}
+
+UndoLine HostLease::undo_one(const JournalEntry& entry, Undo& undo, UndoReport& report) {
+  const auto tell = [&report](const Error& error) {
+    // Once: it is the same disk for all of them.
+    if (report.problems.empty() || report.problems.back() != error.what()) {
+      report.problems.emplace_back(error.what());
+    }
+  };
+  try {
     if (const std::optional<OldState> left = undo.left_by(entry)) {
       journal_.undoing(entry.id, *left);
     }
-    UndoLine line = undo.undo(entry);
-    if (line.result != UndoLine::Result::kFailed) journal_.undone(entry.id);
-    report.lines.push_back(std::move(line));
+  } catch (const Error& error) {
+    return {entry.action, UndoLine::Result::kFailed, error.what()};
   }
-  return report;
+  UndoLine line = undo.undo(entry);
+  if (line.result == UndoLine::Result::kFailed) return line;
+  try {
+    journal_.undone(entry.id);
+  } catch (const Error& error) {
+    tell(error);
+  }
+  return line;
 }
 
 std::vector<HostAction> HostLease::held() const {
@@ -218,7 +236,7 @@ UndoReport recover_journal(HostControl& host, const std::string& path, const Jou
   UndoReport report;
   report.problems = content->problems;
   if (content->open_in(owner.boot_id).empty()) return report;
-  HostLease lease(host, path, owner);
+  HostLease lease(host, path, owner, Journal::Unwritable::kGoOn);
   return lease.undo(rules);
 }
 

@@ -26,7 +26,7 @@ struct UndoLine {
 
 struct UndoReport {
   std::vector<UndoLine> lines;        // in the order of the undoing
-  std::vector<std::string> problems;  // of the journal
+  std::vector<std::string> problems;  // of the journal, what can't be read or written of it
   bool complete() const;              // nothing failed
 };
 
@@ -40,13 +40,16 @@ struct UndoRules {
   std::function<bool(const HostAction&)> only;
 };
 
+class Undo;
+
 // What a VM has taken of the host. Not thread-safe: one thread at a time. The destructor undoes
 // nothing; what is open stays in the journal.
 class HostLease {
  public:
   // Begins the journal at `journal_path`, or goes on with it. `host` has to outlive the lease.
   // Throws vmrig::Error.
-  HostLease(HostControl& host, const std::string& journal_path, const JournalOwner& owner);
+  HostLease(HostControl& host, const std::string& journal_path, const JournalOwner& owner,
+            Journal::Unwritable unwritable = Journal::Unwritable::kRefuse);
 
   // Blocks, for seconds when a driver is slow. Throws vmrig::Error when the host refuses; what was
   // done in part then is open in the journal, and undo() puts it back. What was journaled before
@@ -70,13 +73,15 @@ class HostLease {
 
   // Puts back in reverse what is open and still ours, and reports each. A VF is taken from its
   // driver first, gets its old settings, and only then its old driver: the bind resets it. May be
-  // called again after a failure. Throws vmrig::Error only when the journal can't be written.
+  // called again after a failure. A journal that can't be written keeps nothing from being put back
+  // but pages, of which a second undo would give back somebody else's; the report tells of it.
   UndoReport undo(const UndoRules& rules = {});
 
   // What is applied and not undone.
   std::vector<HostAction> held() const;
 
  private:
+  UndoLine undo_one(const JournalEntry& entry, Undo& undo, UndoReport& report);
   OldState read_old(const HostAction& action);
   bool holds(const HostAction& action) const;
   std::optional<int> find_intent(const HostAction& action) const;  // its id
@@ -87,8 +92,8 @@ class HostLease {
 
 // Undoes what the dead supervisor of the journal at `path` left. The caller makes sure that the
 // supervisor and its QEMU are gone. No journal: an empty report. A journal of another boot
-// (`boot_id` is this one's): only what the restart did not undo, an ACL on a disk. Throws vmrig::Error when the journal
-// can't be read or written.
+// (`boot_id` is this one's): only what the restart did not undo, an ACL on a disk. Throws
+// vmrig::Error when the journal can't be read.
 UndoReport recover_journal(HostControl& host, const std::string& path, const JournalOwner& owner,
                            const UndoRules& rules = {});
 

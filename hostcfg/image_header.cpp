@@ -12,6 +12,7 @@ namespace {
 constexpr std::string_view kMagic{"QFI\xfb", 4};
 constexpr std::size_t kVersion2Size = 72;
 constexpr std::size_t kVersion3Size = 104;
+constexpr std::uint64_t kCorruptFeature = 1 << 1;
 constexpr std::uint64_t kDataFileFeature = 1 << 2;
 constexpr std::uint64_t kBackingFormat = 0xe2792aca;
 constexpr std::uint64_t kDataFileName = 0x44415441;
@@ -70,7 +71,9 @@ Qcow2Header parse_qcow2_header(std::string_view first) {
   header.backing_size = static_cast<std::size_t>(backing_size);
   std::size_t extensions = kVersion2Size;
   if (version == 3) {
-    header.has_data_file = (number_at(first, 72, 8) & kDataFileFeature) != 0;
+    const std::uint64_t features = number_at(first, 72, 8);  // that a reader has to know
+    header.has_data_file = (features & kDataFileFeature) != 0;
+    header.corrupt = (features & kCorruptFeature) != 0;
     extensions = static_cast<std::size_t>(number_at(first, 100, 4));
     if (extensions < kVersion3Size || extensions % 8 != 0) refuse("it has no length");
   }

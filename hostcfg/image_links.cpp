@@ -35,6 +35,7 @@ ImageLinks read_image_links(int image) {
   try {
     const std::string head = read_at(image, 0, kHeadBytes);
     const Qcow2Header header = parse_qcow2_header(head);
+    links.corrupt = header.corrupt;
     if (header.backing_offset != 0) {
       links.backing_file = read_at(image, header.backing_offset, header.backing_size);
       links.backing_format = header.backing_format;

@@ -17,6 +17,7 @@ struct Qcow2Header {
   std::size_t backing_size = 0;      // of the name, bytes
   std::string backing_format;        // empty: it does not say
   bool has_data_file = false;
+  bool corrupt = false;   // QEMU has found it so
   std::string data_file;  // empty: it does not say
 };
 

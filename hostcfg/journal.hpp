@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "hostcfg/base/error.hpp"
 #include "hostcfg/base/fd.hpp"
 #include "hostcfg/host_action.hpp"
 
@@ -60,12 +61,18 @@ JournalContent parse_journal(std::string_view text);
 std::optional<JournalContent> read_journal(const std::string& path);
 
 // Appends to a journal. Every call returns when the record is on disk; one about what ends with the
-// kernel, as a node's ACL in /dev does, when the kernel has it. Throws vmrig::Error.
+// kernel, as a node's ACL in /dev does, when the kernel has it. Throws vmrig::Error; the journal,
+// and content(), are then as before the call.
 class Journal {
  public:
+  // Where the disk is full, or can't be written any more. kGoOn is for undoing, which is better
+  // done without a word about it than not at all: what throws is then the records alone.
+  enum class Unwritable { kRefuse, kGoOn };
+
   // Begins a journal (mode 0600) or goes on with one of the same boot that has something open;
   // a torn tail is cut off first. A symlink is refused.
-  Journal(const std::string& path, const JournalOwner& owner);
+  Journal(const std::string& path, const JournalOwner& owner,
+          Unwritable unwritable = Unwritable::kRefuse);
 
   const JournalContent& content() const { return content_; }
 
@@ -81,11 +88,17 @@ class Journal {
   static Keep keep_of(const HostAction& action, const OldState& old);
   Keep keep_of(int id) const;
   void append(const Json& record, Keep keep);
+  void begin(const JournalOwner& owner);
+  void write(const std::string& line, Keep keep);
+  void keep_room(std::size_t bytes);
+  void drop_tail();
 
   std::string path_;
   JournalContent content_;
+  std::optional<Error> unwritable_;  // for good
   Fd file_;
   bool is_named_on_disk_ = false;
+  std::size_t room_ = 0;  // bytes of the file that the disk has promised
 };
 
 }  // namespace vmrig

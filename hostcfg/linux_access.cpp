@@ -51,8 +51,7 @@ class OpenedPath {
   // nullopt: the file system has none.
   std::optional<PosixAcl> acl() const {
     std::array<char, 4096> bytes{};
-    const ssize_t size =
-        ::getxattr(link().c_str(), kAclAttribute, bytes.data(), bytes.size());
+    const ssize_t size = ::getxattr(link().c_str(), kAclAttribute, bytes.data(), bytes.size());
     if (size >= 0) {
       try {
         return PosixAcl::parse({bytes.data(), static_cast<std::size_t>(size)});
@@ -117,9 +116,9 @@ void LinuxAccess::set_entry(const std::string& path, unsigned uid,
   if (!permissions) {
     acl->remove_user(uid);
   } else if (!acl->set_user(uid, *permissions)) {
-    throw host_refusal(kChange, path,
-                       "the mask of its ACL holds other entries back, and would let them go",
-                       fmt::format("setfacl -m u:{}:rw {}, with the mask that you want", uid, path));
+    throw host_refusal(
+        kChange, path, "the mask of its ACL holds other entries back, and would let them go",
+        fmt::format("setfacl -m u:{}:rw {}, with the mask that you want", uid, path));
   }
   const std::string bytes = acl->attribute();
   checkpoint("before access");

@@ -11,7 +11,7 @@
 namespace vmrig {
 namespace {
 
-constexpr int kMaxNode = 1023;
+constexpr int kMaxNode = 4095;  // linux NODES_SHIFT is 12 at most
 constexpr std::uint64_t kMaxPages = std::uint64_t{1} << 40;
 constexpr Bytes kMaxPageSize = Bytes::gib(16);
 

@@ -88,7 +88,8 @@ UndoLine UndoMemory::operator()(const MountHugetlbfs& action) const {
   }
   const bool was_mounted = memory.is_mounted(action.path);
   if (memory.unmount(action.path) == MemoryControl::Unmounted::kInUse) {
-    return {action, Result::kLeft, action.path + " stays mounted: it is in use"};
+    // By somebody outside: it is to go when that one has let it go.
+    return {action, Result::kFailed, action.path + " stays mounted: it is in use"};
   }
   if (!was_mounted) return {action, Result::kAsBefore, action.path + " is not mounted"};
   return {action, Result::kPutBack, action.path + " is unmounted"};

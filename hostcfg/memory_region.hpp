@@ -22,9 +22,9 @@ struct MemoryRegion {
   Bytes size;          // a multiple of page_size
   Bytes page_size;
   MemoryPolicy policy = MemoryPolicy::kBind;
-  CpuSet nodes;       // NUMA nodes; empty: any
-  std::string mount;  // folder of a hugetlbfs with these pages; empty: a memfd
-  CpuSet cpus;        // a thread on each populates; empty: one, anywhere
+  CpuSet nodes;                        // NUMA nodes; empty: any
+  std::string mount;                   // folder of a hugetlbfs with these pages; empty: a memfd
+  CpuSet cpus;                         // a thread on each populates; empty: one, anywhere
   std::optional<unsigned> owner = {};  // uid that opens it once more; none: this process's
   bool operator==(const MemoryRegion&) const = default;
 };

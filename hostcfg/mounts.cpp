@@ -5,7 +5,8 @@
 #include <optional>
 #include <utility>
 
-#include "hostcfg/folder_reader.hpp"
+#include "hostcfg/base/utf8.hpp"
+#include "hostcfg/text_fields.hpp"
 
 namespace vmrig {
 namespace {
@@ -41,7 +42,10 @@ std::optional<Mount> parse_line(std::string_view line) {
   const std::string_view root = take_word(before);
   const std::string_view point = take_word(before);
   if (root.empty() || point.empty() || point.front() != '/') return std::nullopt;
-  return Mount{unescaped(root), unescaped(point), std::string(type), std::string(take_word(after))};
+  std::string path = unescaped(point);
+  // Neither QEMU's options nor the journal could name it.
+  if (!is_utf8(path) || path.find('\0') != std::string::npos) return std::nullopt;
+  return Mount{unescaped(root), std::move(path), std::string(type), std::string(take_word(after))};
 }
 
 std::optional<Bytes> parse_page_size(std::string_view text) {

@@ -10,9 +10,11 @@
 namespace vmrig {
 namespace {
 
-constexpr std::uint64_t kMaxKib = std::uint64_t{1} << 52;
+constexpr std::uint64_t kMaxKib = std::uint64_t{1} << 50;  // a sum of several fits into bytes
+constexpr std::uint64_t kMaxPages = std::uint64_t{1} << 52;
 
-// The number between a prefix and a suffix of a file name.
+// The number between a prefix and a suffix of a file name, as the kernel writes it: "node01" would
+// be a second "node1".
 template <typename Number>
 std::optional<Number> number_in(std::string_view name, std::string_view prefix,
                                 std::string_view suffix = {}) {
@@ -20,8 +22,10 @@ std::optional<Number> number_in(std::string_view name, std::string_view prefix,
       name.substr(name.size() - suffix.size()) != suffix) {
     return std::nullopt;
   }
-  return parse_number<Number>(
-      name.substr(prefix.size(), name.size() - prefix.size() - suffix.size()));
+  const std::string_view digits =
+      name.substr(prefix.size(), name.size() - prefix.size() - suffix.size());
+  const auto number = parse_number<Number>(digits);
+  return number && std::to_string(*number) == digits ? number : std::nullopt;
 }
 
 // Rows such as "MemTotal:  6777044 kB", also behind "Node 0 ". Free is what can be had without
@@ -98,7 +102,7 @@ std::vector<HugepagePool> read_hugepage_pools(const FolderReader& parent, const 
     const std::string path = std::string(folder) + "/" + name;
     const auto total = parent.number<std::uint64_t>((path + "/nr_hugepages").c_str());
     const auto free = parent.number<std::uint64_t>((path + "/free_hugepages").c_str());
-    if (!total || *total > kMaxKib) continue;
+    if (!total || *total > kMaxPages) continue;
     // Read one after the other, the two can contradict each other while a pool grows.
     pools.push_back({Bytes::kib(*kib), *total, std::min(free.value_or(0), *total)});
   }

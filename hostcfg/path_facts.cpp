@@ -17,6 +17,7 @@
 #include "hostcfg/base/fd.hpp"
 #include "hostcfg/folder_reader.hpp"
 #include "hostcfg/image_links.hpp"
+#include "hostcfg/image_locks.hpp"
 
 namespace vmrig {
 namespace {
@@ -58,13 +59,21 @@ FileRights rights_of(const struct stat& status) {
   return {.uid = status.st_uid, .gid = status.st_gid, .mode = status.st_mode & kModeBits};
 }
 
+constexpr std::size_t kMostImages = 200;  // below one another; QEMU's own limit is its stack
+
 bool has_content(PathFacts::Type type) {
   return type == PathFacts::Type::kFile || type == PathFacts::Type::kBlockDevice;
 }
 
 std::string text_of(int error_number) { return std::generic_category().message(error_number); }
 
-void read_content(const std::string& path, ImageChain chain, PathFacts& facts) {
+// Source: open(2), O_DIRECT; a file system without it says EINVAL.
+bool opens_direct(const std::string& path) {
+  const Fd file(::open(path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
+  return file || errno != EINVAL;
+}
+
+void read_content(const std::string& path, PathFacts& facts) {
   // O_NONBLOCK: the path may have become a FIFO since it was looked at.
   const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   struct stat status {};
@@ -86,9 +95,9 @@ void read_content(const std::string& path, ImageChain chain, PathFacts& facts) {
     return;
   }
   facts.magic_format = image_format_of({first.data(), static_cast<std::size_t>(got)});
-  if (chain == ImageChain::kRead && facts.magic_format == "qcow2") {
-    facts.links = read_image_links(file.get());
-  }
+  facts.direct = opens_direct(path);
+  facts.locks = read_image_locks(file.get());
+  if (facts.magic_format == "qcow2") facts.links = read_image_links(file.get());
 }
 
 // Of each folder on the way, that its name leads to; `path` is absolute.
@@ -124,7 +133,7 @@ std::string disk_of(dev_t device) {
 
 }  // namespace
 
-PathFacts read_path_facts(const std::string& path, ImageChain chain) {
+PathFacts read_path_facts(const std::string& path) {
   PathFacts facts;
   struct stat status {};
   if (path.find('\0') != std::string::npos) {
@@ -150,31 +159,27 @@ PathFacts read_path_facts(const std::string& path, ImageChain chain) {
   if (has_content(facts.type)) {
     facts.disk = disk_of(S_ISBLK(status.st_mode) ? status.st_rdev : status.st_dev);
   }
-  if (facts.readable && has_content(facts.type)) read_content(path, chain, facts);
+  if (facts.readable && has_content(facts.type)) read_content(path, facts);
   return facts;
 }
 
-void read_image_chain(const std::string& path, std::map<std::string, PathFacts>& paths) {
-  constexpr int kLongestChain = 200;
-  std::string next = path;
-  for (int layer = 0; layer < kLongestChain && !next.empty(); ++layer) {
-    PathFacts& facts = paths[next];
-    if (facts.links) return;  // a circle, or what another image stands on, too
-    facts = read_path_facts(next, ImageChain::kRead);
-    if (!facts.links) return;
-    const ImageLinks links = *facts.links;
-    if (const auto data = linked_path(next, links.data_file)) {
-      paths.emplace(*data, read_path_facts(*data));
+std::map<std::string, PathFacts> read_paths(const std::vector<std::string>& paths,
+                                            const std::string& root) {
+  std::map<std::string, PathFacts> facts;
+  std::vector<std::string> open = paths;
+  while (!open.empty()) {
+    const std::string path = std::move(open.back());
+    open.pop_back();
+    if (facts.count(path) != 0 || facts.size() > paths.size() + kMostImages) continue;
+    PathFacts found = read_path_facts(root + path);
+    if (found.links) {
+      for (const std::string& name : {found.links->backing_file, found.links->data_file}) {
+        if (auto below = linked_path(path, name)) open.push_back(std::move(*below));
+      }
     }
-    const auto backing = linked_path(next, links.backing_file);
-    next.clear();
-    if (!backing) return;
-    if (links.backing_format == "qcow2") {
-      next = *backing;
-    } else {
-      paths.emplace(*backing, read_path_facts(*backing));
-    }
+    facts.emplace(path, std::move(found));
   }
+  return facts;
 }
 
 std::string_view image_format_of(std::string_view first_bytes) {

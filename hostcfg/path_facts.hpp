@@ -4,20 +4,20 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "hostcfg/facts.hpp"
 
 namespace vmrig {
 
-enum class ImageChain { kLeave, kRead };
+// Follows symlinks. Only regular files and block devices are opened, so that neither a FIFO blocks
+// nor a character device does whatever it does when opened. Of a qcow2 image its links are read.
+PathFacts read_path_facts(const std::string& path);
 
-// Follows symlinks. With kRead a qcow2 image's links are read, too. Only regular files and block devices are opened, so that neither a FIFO
-// blocks nor a character device does whatever it does when opened.
-PathFacts read_path_facts(const std::string& path, ImageChain chain = ImageChain::kLeave);
-
-// The path's facts into `paths`, and those of all files that stand behind the image: each as its
-// own image says, as far as its format is said to be qcow2.
-void read_image_chain(const std::string& path, std::map<std::string, PathFacts>& paths);
+// The same of each, and of all images that lie below one of them, by path. `root` stands before
+// each when it is looked at; empty for "/".
+std::map<std::string, PathFacts> read_paths(const std::vector<std::string>& paths,
+                                            const std::string& root = {});
 
 // The image format that begins with these bytes, by QEMU's name for it ("qcow2", "vmdk", "vdi",
 // "vhdx", "vpc", "qed", "luks", …); empty for none, which raw images are too.

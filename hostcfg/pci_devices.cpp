@@ -15,6 +15,7 @@ namespace {
 
 constexpr int kMaxNode = 4095;
 constexpr int kMaxVfs = 65535;
+constexpr int kMaxGroup = 1 << 20;
 
 std::string_view last_part(std::string_view path) {
   const std::size_t slash = path.rfind('/');
@@ -118,7 +119,8 @@ PciDeviceFacts read_device(const FolderReader& folder, const PciAddress& address
   const int node = folder.number<int>("numa_node").value_or(-1);
   device.numa_node = node < 0 || node > kMaxNode ? -1 : node;
   if (const auto group = folder.link("iommu_group")) {
-    device.iommu_group = std::max(parse_number<int>(last_part(*group)).value_or(-1), -1);
+    const int number = parse_number<int>(last_part(*group)).value_or(-1);
+    device.iommu_group = number < 0 || number > kMaxGroup ? -1 : number;
   }
   constexpr std::uint32_t kBridge = 0x06;  // bridges have no SR-IOV capability
   if (device.class_code >> 16 != kBridge) {
@@ -151,7 +153,9 @@ std::vector<PciDeviceFacts> read_pci_devices(const FolderReader& root) {
   if (!bus) return devices;
   for (const std::string& name : bus->names(".")) {
     const std::optional<PciAddress> address = parse_address(name);
-    const auto folder = address ? bus->folder(name.c_str()) : std::nullopt;
+    // Another way to write it would be a second device at the address.
+    if (!address || address->to_string() != name) continue;
+    const auto folder = bus->folder(name.c_str());
     if (folder) devices.push_back(read_device(*folder, *address));
   }
   std::sort(devices.begin(), devices.end(),

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/base/retry.hpp"
 #include "hostcfg/page_pool.hpp"
 #include "hostcfg/sysfs.hpp"
 
@@ -61,7 +62,8 @@ Fd make_memfd(const MemoryRegion& region) {
 }
 
 Fd make_unnamed_file(const MemoryRegion& region) {
-  Fd fd(::open(region.mount.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
+  Fd fd(retrying(
+      [&region] { return ::open(region.mount.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600); }));
   if (!fd && (errno == EOPNOTSUPP || errno == EISDIR)) {  // before Linux 5.6
     const std::string path = fmt::format("{}/.vmrig-{}-{}", region.mount, ::getpid(), region.name);
     fd = Fd(::open(path.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600));
@@ -78,7 +80,8 @@ Fd make_file(const MemoryRegion& region) {
   Fd fd = region.mount.empty() ? make_memfd(region) : make_unnamed_file(region);
   const bool is_given =
       !region.owner || ::fchown(fd.get(), *region.owner, static_cast<gid_t>(-1)) == 0;
-  if (!is_given || ::ftruncate(fd.get(), static_cast<off_t>(region.size.value)) != 0) {
+  const auto size = static_cast<off_t>(region.size.value);
+  if (!is_given || retrying([&] { return ::ftruncate(fd.get(), size); }) != 0) {
     throw host_fault(region, system_error({}, {}, errno).parts().cause, {});
   }
   return fd;

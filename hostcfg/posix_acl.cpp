@@ -82,16 +82,16 @@ std::string PosixAcl::attribute() const {
 }
 
 PosixAcl::Entry* PosixAcl::find(std::uint16_t tag, std::uint32_t id) {
-  const auto found = std::find_if(
-      entries_.begin(), entries_.end(),
-      [tag, id](const Entry& entry) { return entry.tag == tag && entry.id == id; });
+  const auto found = std::find_if(entries_.begin(), entries_.end(), [tag, id](const Entry& entry) {
+    return entry.tag == tag && entry.id == id;
+  });
   return found == entries_.end() ? nullptr : &*found;
 }
 
 const PosixAcl::Entry* PosixAcl::find(std::uint16_t tag, std::uint32_t id) const {
-  const auto found = std::find_if(
-      entries_.begin(), entries_.end(),
-      [tag, id](const Entry& entry) { return entry.tag == tag && entry.id == id; });
+  const auto found = std::find_if(entries_.begin(), entries_.end(), [tag, id](const Entry& entry) {
+    return entry.tag == tag && entry.id == id;
+  });
   return found == entries_.end() ? nullptr : &*found;
 }
 
@@ -104,8 +104,7 @@ bool PosixAcl::has_named() const {
 std::uint16_t PosixAcl::given() const {
   std::uint16_t all = 0;
   for (const Entry& entry : entries_) {
-    const bool is_masked =
-        entry.tag == kUser || entry.tag == kNamedGroup || entry.tag == kGroup;
+    const bool is_masked = entry.tag == kUser || entry.tag == kNamedGroup || entry.tag == kGroup;
     if (is_masked) all = static_cast<std::uint16_t>(all | entry.permissions);
   }
   return all;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -76,8 +77,8 @@ std::vector<IdRange> common_ids(const std::vector<IdRange>& users,
   for (const IdRange& a : users) {
     for (const IdRange& b : groups) {
       const std::uint64_t first = std::max(a.first, b.first);
-      const std::uint64_t end = std::min(std::uint64_t{a.first} + a.count,
-                                         std::uint64_t{b.first} + b.count);
+      const std::uint64_t end =
+          std::min(std::uint64_t{a.first} + a.count, std::uint64_t{b.first} + b.count);
       if (first >= end) continue;
       common.push_back({static_cast<unsigned>(first), static_cast<unsigned>(end - first)});
     }
@@ -113,7 +114,8 @@ void read_limits(const FolderReader& root, HostFacts& facts) {
     }
   }
   if (const auto text = hard_limit(limits, "Max open files ")) {
-    facts.nofile_limit = parse_number<std::uint64_t>(*text).value_or(0);
+    constexpr std::uint64_t kMost = std::numeric_limits<std::int64_t>::max();
+    facts.nofile_limit = std::min(parse_number<std::uint64_t>(*text).value_or(0), kMost);
   }
   if (const auto text = hard_limit(limits, "Max realtime priority ")) {
     constexpr int kHighest = 99;
@@ -141,8 +143,7 @@ CpuSet read_process_facts(const FolderReader& root, HostFacts& facts) {
   facts.can_change_ids = has(CAP_SETUID) && has(CAP_SETGID);
   facts.can_kill = has(CAP_KILL);
   facts.can_sys_ptrace = has(CAP_SYS_PTRACE);
-  facts.ids =
-      common_ids(read_map(root, "proc/self/uid_map"), read_map(root, "proc/self/gid_map"));
+  facts.ids = common_ids(read_map(root, "proc/self/uid_map"), read_map(root, "proc/self/gid_map"));
   read_limits(root, facts);
   return status.nodes;
 }

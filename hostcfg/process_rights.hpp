@@ -12,10 +12,10 @@
 namespace vmrig {
 
 struct ProcessRights {
-  std::vector<unsigned> uids;        // real, effective, saved, file system
-  std::vector<unsigned> gids;        // the same
-  std::vector<unsigned> groups;      // supplementary ones
-  std::uint64_t effective = 0;       // capabilities, a bit each
+  std::vector<unsigned> uids;    // real, effective, saved, file system
+  std::vector<unsigned> gids;    // the same
+  std::vector<unsigned> groups;  // supplementary ones
+  std::uint64_t effective = 0;   // capabilities, a bit each
   std::uint64_t permitted = 0;
   std::uint64_t bounding = 0;
   bool no_new_privileges = false;

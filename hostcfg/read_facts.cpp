@@ -15,6 +15,7 @@
 #include "hostcfg/device_use.hpp"
 #include "hostcfg/folder_reader.hpp"
 #include "hostcfg/kvm.hpp"
+#include "hostcfg/listeners.hpp"
 #include "hostcfg/modules.hpp"
 #include "hostcfg/mounts.hpp"
 #include "hostcfg/net_devices.hpp"
@@ -74,8 +75,10 @@ void read_processors(const FolderReader& root, const Topology& topology, HostFac
       root.cpulist("sys/devices/system/cpu/present").value_or(CpuSet{}) | facts.online();
   facts.isolated = root.cpulist("sys/devices/system/cpu/isolated").value_or(CpuSet{});
   facts.nohz_full = root.cpulist("sys/devices/system/cpu/nohz_full").value_or(CpuSet{});
-  facts.rt_runtime_us = root.number<int>("proc/sys/kernel/sched_rt_runtime_us");
-  facts.rt_period_us = root.number<int>("proc/sys/kernel/sched_rt_period_us");
+  const auto runtime = root.number<int>("proc/sys/kernel/sched_rt_runtime_us");
+  if (runtime && *runtime >= -1) facts.rt_runtime_us = runtime;
+  const auto period = root.number<int>("proc/sys/kernel/sched_rt_period_us");
+  if (period && *period > 0) facts.rt_period_us = period;
 }
 
 CpuSet with_memory(const std::vector<NumaNode>& nodes) {
@@ -98,10 +101,6 @@ void read_bounds(const FolderReader& root, const std::vector<Mount>& mounts,
   if (cpuset.nodes) bound = bound.empty() ? *cpuset.nodes : bound & *cpuset.nodes;
   facts.allowed_nodes = bound & nodes;
   if (facts.allowed_nodes.empty()) facts.allowed_nodes = nodes;
-}
-
-std::string below(const std::string& root, const std::string& path) {
-  return root == "/" ? path : root + path;
 }
 
 std::vector<VfRecord> ask_for_vf_records(int pf_index) {
@@ -175,15 +174,10 @@ HostFacts read_host_facts(const FactsRequest& request, const Topology& topology)
     read_network_nodes(*root, request.root, facts);
   }
   if (request.usb == FactsRequest::Devices::kRead) facts.usb = read_usb_devices(*root);
-  for (const std::string& path : request.paths) {
-    facts.paths[path] = read_path_facts(below(request.root, path));
-  }
-  // Images name others by the paths of this very host.
+  if (request.listeners == FactsRequest::Devices::kRead) facts.listeners = read_listeners(*root);
+  facts.paths = read_paths(request.paths, request.root == "/" ? std::string() : request.root);
   if (request.root == "/") {
-    for (const std::string& image : request.images) read_image_chain(image, facts.paths);
-    for (const std::string& name : request.users) {
-      facts.users.emplace(name, read_user(name));
-    }
+    for (const std::string& name : request.users) facts.users.emplace(name, read_user(name));
   }
   return facts;
 }

@@ -26,11 +26,11 @@ struct FactsRequest {
   enum class Devices { kRead, kSkip };
 
   std::string root = "/";          // where proc, sys and dev are; another folder in tests
-  std::vector<std::string> paths;   // absolute; become HostFacts::paths
-  std::vector<std::string> images;  // of `paths`: qcow2 images, whose chains are wanted, too
-  std::vector<std::string> users;   // names or numbers; become HostFacts::users
+  std::vector<std::string> paths;  // absolute; become HostFacts::paths
+  std::vector<std::string> users;  // names or numbers; become HostFacts::users
   Devices devices = Devices::kRead;
   Devices usb = Devices::kRead;
+  Devices listeners = Devices::kSkip;
   NetlinkFacts netlink;  // empty functions: the host's own for "/", nothing for another root
 };
 

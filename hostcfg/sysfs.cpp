@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "hostcfg/base/fd.hpp"
+#include "hostcfg/base/retry.hpp"
 
 namespace vmrig {
 
@@ -19,12 +20,11 @@ Sysfs::Sysfs(std::string root, Observer observer)
 }
 
 void Sysfs::write(const std::string& file, const std::string& text) const {
-  const Fd opened(::open((root_ + file).c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY));
+  const std::string path = root_ + file;
+  const Fd opened(
+      retrying([&path] { return ::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY); }));
   if (!opened) throw std::system_error(errno, std::generic_category());
-  ssize_t put = 0;
-  do {
-    put = ::write(opened.get(), text.data(), text.size());
-  } while (put < 0 && errno == EINTR);
+  const ssize_t put = retrying([&] { return ::write(opened.get(), text.data(), text.size()); });
   if (put < 0) throw std::system_error(errno, std::generic_category());
   if (observer_) observer_(file, text);
 }

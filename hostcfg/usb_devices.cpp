@@ -13,6 +13,7 @@ namespace vmrig {
 namespace {
 
 constexpr int kHubClass = 0x09;
+constexpr int kMaxAddress = 127;  // seven bits on the wire
 
 template <typename Number>
 std::optional<Number> hexadecimal(const FolderReader& folder, const char* name) {
@@ -27,7 +28,8 @@ std::optional<UsbDeviceFacts> read_device(const FolderReader& root, const Folder
   device.address = folder.number<int>("devnum").value_or(0);
   const auto vendor = hexadecimal<std::uint16_t>(folder, "idVendor");
   const auto product = hexadecimal<std::uint16_t>(folder, "idProduct");
-  if (device.bus < 1 || device.address < 1 || !vendor || !product) return std::nullopt;
+  const bool has_place = device.bus >= 1 && device.address >= 1 && device.address <= kMaxAddress;
+  if (!has_place || !vendor || !product) return std::nullopt;
   if (hexadecimal<int>(folder, "bDeviceClass") == kHubClass) return std::nullopt;
   device.vendor = *vendor;
   device.product = *product;

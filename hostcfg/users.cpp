@@ -24,7 +24,8 @@ struct Entry {
 
 template <typename Look>
 std::optional<Entry> look_up(Look look) {
-  for (std::vector<char> buffer(4096); buffer.size() <= kMostBytes; buffer.resize(buffer.size() * 2)) {
+  for (std::vector<char> buffer(4096); buffer.size() <= kMostBytes;
+       buffer.resize(buffer.size() * 2)) {
     passwd entry{};
     passwd* found = nullptr;
     const int fault = look(&entry, buffer.data(), buffer.size(), &found);
@@ -50,9 +51,8 @@ std::vector<unsigned> groups_of(const Entry& entry) {
 }  // namespace
 
 std::optional<UserFacts> read_user(const std::string& name) {
-  std::optional<Entry> entry = look_up([&name](auto... rest) {
-    return ::getpwnam_r(name.c_str(), rest...);
-  });
+  std::optional<Entry> entry =
+      look_up([&name](auto... rest) { return ::getpwnam_r(name.c_str(), rest...); });
   const auto number = parse_number<unsigned>(name);
   if (!entry && number) {
     entry = look_up([&number](auto... rest) { return ::getpwuid_r(*number, rest...); });

@@ -23,7 +23,8 @@ Diagnostic judge_wish_for_kvm(const HostFacts& facts, const std::string& why_not
     return finding(Severity::kProblem, kPath, "kvm is asked for, and " + why_not,
                    facts.kvm.exists ? "add the user to the group kvm, or --set machine.accel=tcg"
                                     : "modprobe kvm_intel (or kvm_amd), enable virtualisation in "
-                                      "the firmware, or --set machine.accel=tcg");
+                                      "the firmware (a container: --device /dev/kvm), or --set "
+                                      "machine.accel=tcg");
   }
   if (flag.empty()) {
     return finding(Severity::kWarning, kPath,

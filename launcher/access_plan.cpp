@@ -105,20 +105,17 @@ KvmAccess plan_kvm_access(const PlanInput& input, QemuUser& user,
     return KvmAccess::kOpen;
   }
   if (!kvm.has_acl) {
-    findings.push_back(
-        finding(Severity::kProblem, "machine.accel",
-                fmt::format("{} is not open to user {}, and has no ACL", kKvmNode,
-                            describe(user)),
-                fmt::format("chgrp kvm {0} && chmod 660 {0}, or --set machine.accel=tcg",
-                            kKvmNode)));
+    findings.push_back(finding(
+        Severity::kProblem, "machine.accel",
+        fmt::format("{} is not open to user {}, and has no ACL", kKvmNode, describe(user)),
+        fmt::format("chgrp kvm {0} && chmod 660 {0}, or --set machine.accel=tcg", kKvmNode)));
   }
   return KvmAccess::kByAcl;
 }
 
 HostStep kvm_step(const PlanInput& input, const QemuUser& user) {
-  return step_of(input, {.path = kKvmNode,
-                         .uid = user.account.uid,
-                         .is_shared = is_shared_with_others(user)});
+  return step_of(
+      input, {.path = kKvmNode, .uid = user.account.uid, .is_shared = is_shared_with_others(user)});
 }
 
 void check_qemu_access(const PlanInput& input, const QemuUser& user,
@@ -129,11 +126,11 @@ void check_qemu_access(const PlanInput& input, const QemuUser& user,
   const std::vector<ClosedFolder> closed = folders_closed_to(file, user.account);
   if (may_reach(file, user.account, kMaySearch)) return;
   const std::string& what = closed.empty() ? input.qemu : closed.front().path;
-  findings.push_back(finding(
-      Severity::kProblem, "qemu",
-      fmt::format("user {} can't execute {}: {} is closed to it", describe(user),
-                  quote(input.qemu), quote(what)),
-      fmt::format("chmod o+x {}, another \"qemu\", or --set security.user=caller", what)));
+  findings.push_back(
+      finding(Severity::kProblem, "qemu",
+              fmt::format("user {} can't execute {}: {} is closed to it", describe(user),
+                          quote(input.qemu), quote(what)),
+              fmt::format("chmod o+x {}, another \"qemu\", or --set security.user=caller", what)));
 }
 
 std::vector<HostStep> plan_access(const PlanInput& input, const QemuUser& user,

@@ -45,6 +45,7 @@ asio::awaitable<Session> take_over(asio::io_context& context, const VmFolder& fo
     qmp::Json none = qmp::Json::object();
     const qmp::Json status =
         co_await session.monitor->execute("query-status", std::move(none), std::move(execute));
+    session.found = status.value("status", std::string());
     state.state = status.value("running", false) ? RunState::kRunning : RunState::kPaused;
     if (!state.serial_sockets.empty()) {
       session.console = folder.connect(state.serial_sockets.front(), deadline);

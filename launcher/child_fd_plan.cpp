@@ -13,15 +13,15 @@ bool is_opened_by_path(FdSource::Kind kind) {
 
 }  // namespace
 
-std::string ChildFdPlan::number(const FdSource& source) {
+std::string ChildFdPlan::number(const FdSource& source, const std::string& origin) {
   const int number = kFirstChildFd + static_cast<int>(plan_.fds.size());
-  plan_.fds.push_back({number, source});
+  plan_.fds.push_back({number, source, origin});
   return std::to_string(number);
 }
 
 std::string ChildFdPlan::path(const FdSource& source, const std::string& origin) {
   if (!plan_.user.is_confined) return source.name;
-  const std::string fd = number(source);
+  const std::string fd = number(source, origin);
   if (source.kind == FdSource::Kind::kCopy) return "/proc/self/fd/" + fd;
   const bool is_read = source.kind == FdSource::Kind::kImage && !source.is_writable;
   plan_.arguments.push_back(
@@ -41,7 +41,7 @@ std::string ChildFdPlan::readable(const std::string& file, const HostFacts& fact
 
 FdNaming ChildFdPlan::naming(const std::string& origin) {
   return [this, origin](const FdSource& source) {
-    return is_opened_by_path(source.kind) ? path(source, origin) : number(source);
+    return is_opened_by_path(source.kind) ? path(source, origin) : number(source, origin);
   };
 }
 

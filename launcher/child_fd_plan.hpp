@@ -13,7 +13,7 @@ class ChildFdPlan {
  public:
   explicit ChildFdPlan(Plan& plan) : plan_(plan) {}
 
-  std::string number(const FdSource& source);
+  std::string number(const FdSource& source, const std::string& origin);
 
   // A path for QEMU to open: the file's own where QEMU may do what vmrig may, else one that leads
   // to an fd. Source: qemu docs, -add-fd; the set has the fd's number.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/base/retry.hpp"
 #include "hostcfg/files.hpp"
 #include "hostcfg/net_fds.hpp"
 #include "launcher/helper_process.hpp"
@@ -19,7 +20,7 @@ namespace {
 constexpr int kSocketBacklog = 4;  // room for a new supervisor while QEMU serves the old one
 
 Fd open_device(const std::string& path) {
-  Fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  Fd fd(retrying([&path] { return ::open(path.c_str(), O_RDWR | O_CLOEXEC); }));
   if (fd) return fd;
   Error::Parts parts = system_error("open", path, errno).parts();
   parts.status = ExitStatus::kHost;

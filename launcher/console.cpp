@@ -106,7 +106,7 @@ struct ConsoleServer::State : std::enable_shared_from_this<State> {
     serial.async_read_some(asio::buffer(output),
                            [self = shared_from_this()](const error_code& fault, std::size_t count) {
                              if (fault) {
-                               if (fault != asio::error::operation_aborted) self->end();
+                               if (fault != asio::error::operation_aborted) self->lose_serial();
                                return;
                              }
                              self->printed(std::string_view(self->output.data(), count));
@@ -204,7 +204,8 @@ struct ConsoleServer::State : std::enable_shared_from_this<State> {
           // by the next write.
           if (fault == asio::error::eof) return self->sent_all(client);
           if (fault) return self->drop(client);
-          self->input.append(client->input.data(), count);
+          // What is typed while there is no guest is for none.
+          if (!self->is_lost) self->input.append(client->input.data(), count);
           self->write_serial();
           self->read(client);
         });
@@ -219,7 +220,7 @@ struct ConsoleServer::State : std::enable_shared_from_this<State> {
   }
 
   void write_serial() {
-    if (has_ended || !typing.empty() || input.empty()) return;
+    if (has_ended || is_lost || !typing.empty() || input.empty()) return;
     typing.swap(input);
     write_serial_rest(0);
   }
@@ -242,6 +243,25 @@ struct ConsoleServer::State : std::enable_shared_from_this<State> {
     error_code ignored;
     client->socket.close(ignored);
     clients.remove(client);
+  }
+
+  void lose_serial() {
+    if (options.on_serial_end == ConsoleOptions::SerialEnd::kEnd) return end();
+    is_lost = true;
+    error_code ignored;
+    serial.close(ignored);
+    input.clear();
+    typing = std::string();
+    for (TextWait* wait : waits) wait->timer->cancel();
+    const std::list<ClientPointer> present = clients;
+    for (const ClientPointer& client : present) read(client);
+  }
+
+  void reconnect(Fd fd) {
+    if (has_ended) return;
+    serial = adopt(listening.get_executor(), std::move(fd));
+    is_lost = false;
+    read_serial();
   }
 
   // The serial port is closed. Clients are closed once they have what was printed.
@@ -273,6 +293,7 @@ struct ConsoleServer::State : std::enable_shared_from_this<State> {
   std::string typing;  // in the write under way
   std::list<ClientPointer> clients;
   std::list<TextWait*> waits;  // each on the stack of its coroutine
+  bool is_lost = false;        // the serial port; another may come
   bool has_ended = false;
 };
 
@@ -316,6 +337,10 @@ asio::awaitable<bool> ConsoleServer::wait_for_text(std::string text, qmp::Deadli
   co_await timer.async_wait(token);
   co_return wait.is_found;
 }
+
+void ConsoleServer::reconnect(Fd serial) { state_->reconnect(std::move(serial)); }
+
+void ConsoleServer::end() { state_->end(); }
 
 std::size_t ConsoleServer::client_count() const { return state_->clients.size(); }
 

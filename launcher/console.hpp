@@ -29,6 +29,9 @@ class ByteRing {
 };
 
 struct ConsoleOptions {
+  // kStay: clients wait for reconnect() when the serial port has closed.
+  enum class SerialEnd { kEnd, kStay };
+  SerialEnd on_serial_end = SerialEnd::kEnd;
   std::size_t ring_bytes = std::size_t{64} << 10;
   std::size_t max_queued_bytes = std::size_t{1} << 20;  // a client further behind is dropped
   std::size_t max_clients = 64;
@@ -47,8 +50,12 @@ class ConsoleServer {
   ~ConsoleServer();
 
   // True when the guest has printed `text` since the console was made (the ring is searched
-  // first); false at the deadline or when the console has ended.
+  // first); false at the deadline or when the serial port has closed.
   boost::asio::awaitable<bool> wait_for_text(std::string text, qmp::Deadline deadline);
+  // The guest has a new serial port, after the old one has closed (kStay).
+  void reconnect(Fd serial);
+  // There will be none: clients are closed once they have what was printed.
+  void end();
   std::size_t client_count() const;
   std::string ring() const;
 

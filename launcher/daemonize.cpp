@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -188,26 +189,29 @@ void ReadyPipe::fail(const std::exception& error) {
   }
 }
 
-Json run_detached(const std::function<int(ReadyPipe&)>& supervisor) {
+DetachedProcess::DetachedProcess(const std::function<int(ReadyPipe&)>& supervisor) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) throw system_error("make a pipe", {}, errno);
   Fd reading(ends[0]);
   Fd writing(ends[1]);
   std::fflush(nullptr);  // or both processes would print what is buffered
-  const pid_t child = ::fork();
-  if (child < 0) throw system_error("start the supervisor", {}, errno);
-  if (child == 0) {
+  pid_ = ::fork();
+  if (pid_ < 0) throw system_error("start the supervisor", {}, errno);
+  if (pid_ == 0) {
     reading.reset();
     be_supervisor(supervisor, std::move(writing));
   }
-  writing.reset();
+  pipe_ = std::move(reading);
+}
+
+Json DetachedProcess::report() {
   const InterruptCounting counting;
-  const std::string text = read_line(reading.get(), child);
-  if (text.empty()) throw silent_end(child);
+  const std::string text = read_line(pipe_.get(), pid_);
+  if (text.empty()) throw silent_end(pid_);
   Json message = Json::parse(text);
   if (message.contains("ready")) return std::move(message["ready"]);
   // It has said its last word and is about to end: no zombie while the error is shown.
-  while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
   }
   if (message.contains("error")) throw Error(parts_from_json(message["error"]));
   std::vector<Diagnostic> findings;
@@ -215,6 +219,31 @@ Json run_detached(const std::function<int(ReadyPipe&)>& supervisor) {
     findings.push_back(diagnostic_from_json(finding));
   }
   throw DiagnosticsError(std::move(findings));
+}
+
+Json run_detached(const std::function<int(ReadyPipe&)>& supervisor) {
+  return DetachedProcess(supervisor).report();
+}
+
+void run_unheard(const std::function<void()>& work) {
+  std::fflush(nullptr);
+  const pid_t between = ::fork();
+  if (between > 0) {
+    while (::waitpid(between, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+  if (between != 0) return;
+  ::setsid();
+  // Nobody's child: the one that waits for QEMU must not find it among its own.
+  if (::fork() != 0) ::_exit(0);
+  ::syscall(SYS_close_range, 3U, ~0U, 0U);
+  try {
+    detach_standard_streams();
+    work();
+  } catch (const std::exception&) {
+    ::_exit(1);
+  }
+  ::_exit(0);
 }
 
 }  // namespace vmrig

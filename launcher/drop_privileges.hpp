@@ -15,8 +15,8 @@ struct Privileges {
     gid_t gid = 0;
     std::vector<gid_t> groups;  // supplementary ones
   };
-  std::optional<Ids> ids;         // none: as the parent
-  bool keeps_ipc_lock = false;    // CAP_IPC_LOCK, if the parent has it
+  std::optional<Ids> ids;           // none: as the parent
+  bool keeps_ipc_lock = false;      // CAP_IPC_LOCK, if the parent has it
   std::optional<rlim_t> max_tasks;  // RLIMIT_NPROC: of all processes of its uid
 };
 

@@ -29,11 +29,16 @@ constexpr std::chrono::seconds kReadyTimeout{10};
 constexpr std::size_t kMostWords = 2048;  // bytes
 
 Error refusal(const Helper& helper, std::string cause) {
+  std::string mend = R"("type": "user" does without it)";
+  // passt walls itself off in a user namespace, which Docker's seccomp profile denies.
+  if (cause.find("user namespace") != std::string::npos) {
+    mend = "in a container: --security-opt seccomp=unconfined; or " + mend;
+  }
   return Error({.status = ExitStatus::kHost,
                 .operation = "start " + helper.program + " for",
                 .object = helper.id,
                 .cause = std::move(cause),
-                .mend = R"("type": "user" does without it)"});
+                .mend = std::move(mend)});
 }
 
 std::uint64_t size_of(const Fd& file) {

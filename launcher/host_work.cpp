@@ -12,7 +12,9 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <exception>
 #include <iterator>
+#include <map>
 #include <optional>
+#include <set>
 #include <thread>
 #include <utility>
 #include <variant>
@@ -201,33 +203,35 @@ asio::awaitable<void> run_aside(std::function<void()> work) {
 }
 
 std::vector<RecoveredVm> recover_dead_vms(StateRoot& root, const StateRoot::Lock& lock,
-                                          HostControl& host) {
-  std::vector<RecoveredVm> recovered;
+                                          HostControl& host,
+                                          const std::optional<std::string>& only) {
+  std::map<std::string, RecoveredVm> recovered;
+  const auto record_of = [&recovered](const std::string& name) -> RecoveredVm& {
+    return recovered.try_emplace(name, RecoveredVm{.name = name, .report = {}, .problems = {}})
+        .first->second;
+  };
+  std::set<std::string> undone;
   for (const VmEntry& entry : root.list()) {
-    if (entry.living()) continue;
-    RecoveredVm vm{.name = entry.name, .report = {}, .problems = {}};
+    if (entry.living() || (only && entry.name != *only)) continue;
+    RecoveredVm& vm = record_of(entry.name);
     try {
       vm.report = undo_host_steps(host, root.folder(entry.name), lock);
+      // Its journal may be on a disk that can't be written any more; nothing is owed all the same.
+      if (vm.report.complete()) undone.insert(entry.name);
     } catch (const Error& error) {
       vm.problems.emplace_back(error.what());
     }
-    recovered.push_back(std::move(vm));
   }
-  const std::vector<std::string> removed = root.clean(lock);
-  for (const std::string& name : removed) {
-    const auto found = std::find_if(recovered.begin(), recovered.end(),
-                                    [&](const RecoveredVm& vm) { return vm.name == name; });
-    if (found != recovered.end()) {
-      found->removed = true;
-    } else {
-      recovered.push_back({.name = name, .report = {}, .problems = {}, .removed = true});
-    }
+  const StateRoot::Cleaned cleaned = root.clean(lock, undone);
+  for (const std::string& name : cleaned.removed) record_of(name).removed = true;
+  for (const auto& [name, why] : cleaned.not_removed) record_of(name).problems.push_back(why);
+  std::vector<RecoveredVm> told;
+  for (auto& [name, vm] : recovered) {
+    const bool is_news = vm.removed || !vm.problems.empty() || !vm.report.lines.empty() ||
+                         !vm.report.problems.empty();
+    if (is_news) told.push_back(std::move(vm));
   }
-  std::erase_if(recovered, [](const RecoveredVm& vm) {
-    return !vm.removed && vm.problems.empty() && vm.report.lines.empty() &&
-           vm.report.problems.empty();
-  });
-  return recovered;
+  return told;
 }
 
 }  // namespace vmrig

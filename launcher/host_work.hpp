@@ -4,6 +4,7 @@
 #include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,8 +59,9 @@ struct RecoveredVm {
 };
 
 // Undoes what VMs left whose supervisor and QEMU are dead, and removes their folders; that of one
-// that can't be undone stays, to be tried again.
+// that can't be undone stays, to be tried again. `only`: what this one left; nullopt: all.
 std::vector<RecoveredVm> recover_dead_vms(StateRoot& root, const StateRoot::Lock& lock,
-                                          HostControl& host);
+                                          HostControl& host,
+                                          const std::optional<std::string>& only = {});
 
 }  // namespace vmrig

@@ -17,7 +17,7 @@ namespace {
 
 // What may stand in an image's header as the format of another: QEMU has drivers by which a header
 // could have it connect to anywhere.
-constexpr std::array<std::string_view, 9> kFormats = {"raw", "qcow2", "qcow", "qed",       "vmdk",
+constexpr std::array<std::string_view, 9> kFormats = {"raw", "qcow2", "qcow", "qed",      "vmdk",
                                                       "vdi", "vhdx",  "vpc",  "parallels"};
 
 bool is_utf8(const std::string& text) {
@@ -38,7 +38,9 @@ class ChainReader {
     DiskFiles files;
     files.is_block_device = input_.facts.is_block_device(disk.path);
     const PathFacts* image = find(disk.path);
-    if (image == nullptr || !image->links) return files;
+    const bool has_chain =
+        image != nullptr && image->links && effective_format(disk) == DiskFormat::kQcow2;
+    if (!has_chain) return files;
     seen_.insert(disk.path);
     std::string path = disk.path;
     ImageLinks links = *image->links;
@@ -93,7 +95,7 @@ class ChainReader {
               {});
       return std::nullopt;
     }
-    if (!check(image, *path)) return std::nullopt;
+    if (!check(*path)) return std::nullopt;
     return ImageFile{*path, input_.facts.is_block_device(*path)};
   }
 
@@ -108,15 +110,14 @@ class ChainReader {
       return std::nullopt;
     }
     if (!seen_.insert(*path).second) {
-      problem(fmt::format("{} stands on {}, and this on it again", quote(image), quote(*path)), {});
+      good_ = false;  // it lies below itself: check_image() tells
       return std::nullopt;
     }
-    if (!check(image, *path)) return std::nullopt;
+    if (!check(*path)) return std::nullopt;
     const std::string format = format_of(image, *path, links);
     if (format.empty()) return std::nullopt;
-    return ImageLayer{.file = {*path, input_.facts.is_block_device(*path)},
-                      .format = format,
-                      .data = {}};
+    return ImageLayer{
+        .file = {*path, input_.facts.is_block_device(*path)}, .format = format, .data = {}};
   }
 
   // As libvirt does since 6.0: a guest that once had the lower image for a raw disk could have
@@ -132,8 +133,8 @@ class ChainReader {
                           below->magic_format, image));
       return {};
     }
-    const bool known = std::find(kFormats.begin(), kFormats.end(), links.backing_format) !=
-                       kFormats.end();
+    const bool known =
+        std::find(kFormats.begin(), kFormats.end(), links.backing_format) != kFormats.end();
     if (!known) {
       problem(fmt::format("{} says that {} is of format {}, which vmrig does not know",
                           quote(image), quote(path), quote(links.backing_format)),
@@ -143,33 +144,14 @@ class ChainReader {
     return links.backing_format;
   }
 
-  bool check(const std::string& image, const std::string& path) {
+  // What is missing, unreadable or in use below an image, check_image() tells.
+  bool check(const std::string& path) {
     using Type = PathFacts::Type;
     const PathFacts* file = find(path);
     if (file == nullptr) return true;  // too long a chain: QEMU's own error tells
-    if (file->type != Type::kFile && file->type != Type::kBlockDevice) {
-      problem(fmt::format("{} stands on {}: {}", quote(image), quote(path),
-                          file->type == Type::kMissing
-                              ? file->error
-                              : fmt::format("it is a {}", path_type_name(file->type))),
-              fmt::format("qemu-img info --backing-chain {}", image));
-      return false;
-    }
-    if (!file->readable) {
-      problem(fmt::format("{} stands on {}, which can't be read: {}", quote(image), quote(path),
-                          file->error),
-              "change the file's owner or mode", ExitStatus::kHost);
-      return false;
-    }
-    for (const Lease& lease : input_.leases) {
-      const auto& written = lease.written_disks;
-      if (std::find(written.begin(), written.end(), path) == written.end()) continue;
-      problem(fmt::format("{} stands on {}, which VM \"{}\" writes", quote(image), quote(path),
-                          lease.vm),
-              fmt::format("vmrig stop {}", lease.vm), ExitStatus::kBusy);
-      return false;
-    }
-    return true;
+    const bool has_content = file->type == Type::kFile || file->type == Type::kBlockDevice;
+    good_ = good_ && has_content && file->readable;
+    return good_;
   }
 
   const std::string& origin_;
@@ -229,14 +211,6 @@ DiskFiles disk_files_from_json(const Json& json) {
     if (!data.is_null()) files.backing.back().data = image_file_from_json(data);
   }
   return files;
-}
-
-std::vector<std::string> chained_images(const VmConfig& config) {
-  std::vector<std::string> images;
-  for (const Storage& storage : storages_of(config)) {
-    if (effective_format(storage.disk) == DiskFormat::kQcow2) images.push_back(storage.disk.path);
-  }
-  return images;
 }
 
 }  // namespace vmrig

@@ -62,8 +62,8 @@ Fd open_image(const FdSource& source) {
 }
 
 Fd open_log_file(const std::string& path) {
-  Fd file(::open(path.c_str(),
-                 O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600));
+  Fd file(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+                 0600));
   if (!file) throw fault("open", path, errno);
   make_blocking(file.get());
   return file;
@@ -80,8 +80,7 @@ Fd copy_to_memory(const std::string& path) {
   Fd memory(::memfd_create("vmrig-copy", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!memory) throw fault("copy", path, errno);
   copy(file.get(), memory.get(), path);
-  if (::fchmod(memory.get(), kReadByAll) != 0 ||
-      ::fcntl(memory.get(), F_ADD_SEALS, kSeals) != 0) {
+  if (::fchmod(memory.get(), kReadByAll) != 0 || ::fcntl(memory.get(), F_ADD_SEALS, kSeals) != 0) {
     throw fault("copy", path, errno);
   }
   return memory;

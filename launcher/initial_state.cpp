@@ -9,18 +9,13 @@
 #include "launcher/config/load_config.hpp"
 #include "launcher/network_names.hpp"
 #include "launcher/session.hpp"
+#include "launcher/wall_clock.hpp"
 
 namespace vmrig {
 namespace {
 
 std::string version_text(const qmp::QemuCaps::Version& version) {
   return fmt::format("{}.{}.{}", version.major, version.minor, version.micro);
-}
-
-std::int64_t seconds_since_epoch() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
 }
 
 }  // namespace

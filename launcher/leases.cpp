@@ -43,33 +43,33 @@ Json to_json(const Lease& lease) {
                      {"reserved", claim.reserved}});
   }
   Json json = {{"vm", lease.vm},
-          {"exclusive_cpus", lease.exclusive_cpus.to_string()},
-          {"shared_cpus", lease.shared_cpus.to_string()},
-          {"written_disks", lease.written_disks},
-          {"read_disks", lease.read_disks},
-          {"macs", lease.macs},
-          {"pci", std::move(pci)},
-          {"usb", lease.usb},
-          {"interfaces", lease.interfaces},
-          {"pages", std::move(pages)}};
+               {"exclusive_cpus", lease.exclusive_cpus.to_string()},
+               {"shared_cpus", lease.shared_cpus.to_string()},
+               {"written_disks", lease.written_disks},
+               {"read_disks", lease.read_disks},
+               {"macs", lease.macs},
+               {"pci", std::move(pci)},
+               {"usb", lease.usb},
+               {"interfaces", lease.interfaces},
+               {"pages", std::move(pages)}};
   if (lease.uid) json["uid"] = *lease.uid;
   return json;
 }
 
 Lease lease_from_json(const Json& json) {
   try {
-    return {.vm = json.at("vm").get<std::string>(),
-            .exclusive_cpus = CpuSet::parse(json.at("exclusive_cpus").get<std::string>()),
-            .shared_cpus = CpuSet::parse(json.at("shared_cpus").get<std::string>()),
-            .written_disks = json.at("written_disks").get<std::vector<std::string>>(),
-            .read_disks = json.at("read_disks").get<std::vector<std::string>>(),
-            .macs = json.at("macs").get<std::vector<std::string>>(),
-            .pci = addresses_from(json),
-            .usb = json.value("usb", std::vector<std::string>()),
-            .interfaces = json.value("interfaces", std::vector<std::string>()),
-            .pages = pages_from(json),
-            .uid = json.contains("uid") ? std::optional(json.at("uid").get<unsigned>())
-                                        : std::nullopt};
+    return {
+        .vm = json.at("vm").get<std::string>(),
+        .exclusive_cpus = CpuSet::parse(json.at("exclusive_cpus").get<std::string>()),
+        .shared_cpus = CpuSet::parse(json.at("shared_cpus").get<std::string>()),
+        .written_disks = json.at("written_disks").get<std::vector<std::string>>(),
+        .read_disks = json.at("read_disks").get<std::vector<std::string>>(),
+        .macs = json.at("macs").get<std::vector<std::string>>(),
+        .pci = addresses_from(json),
+        .usb = json.value("usb", std::vector<std::string>()),
+        .interfaces = json.value("interfaces", std::vector<std::string>()),
+        .pages = pages_from(json),
+        .uid = json.contains("uid") ? std::optional(json.at("uid").get<unsigned>()) : std::nullopt};
   } catch (const std::exception& fault) {
     throw Error({.status = ExitStatus::kFailed,
                  .operation = "read the lease of a VM",

@@ -7,6 +7,7 @@
 #include "launcher/cli/command_line.hpp"
 #include "launcher/cli/report.hpp"
 #include "launcher/commands/commands.hpp"
+#include "launcher/commands/complete.hpp"
 #include "launcher/commands/environment.hpp"
 
 int main(int argc, char** argv) {
@@ -16,7 +17,11 @@ int main(int argc, char** argv) {
   vmrig::ErrorForm error_form = vmrig::ErrorForm::kText;
   try {
     vmrig::Context context{.state_dir = vmrig::environment_value("VMRIG_STATE_DIR")};
-    const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
+    std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
+    if (!words.empty() && words.front() == vmrig::kCompleteWord) {
+      words.erase(words.begin());
+      return static_cast<int>(vmrig::complete(words, vmrig::all_commands(), context));
+    }
     const vmrig::RunCommand run =
         vmrig::parse_command_line(words, vmrig::all_commands(), context, error_form);
     return static_cast<int>(run(context));

@@ -104,16 +104,16 @@ MemoryBackend plan_backend(const PlanInput& input, const MemoryPart& part, const
   const bool is_memfd = part.is_huge() ? !comes_from_hugetlbfs(part, memory, plan.user)
                                        : memory.backing == MemoryBacking::kMemfd;
   if (is_populated) {
-    regions.push_back({.name = part.id,
-                       .origin = part.origin,
-                       .size = part.size,
-                       .page_size = part.page_size,
-                       .policy = part.policy,
-                       .nodes = backend.nodes,
-                       .mount = is_memfd ? "" : hugetlbfs_place(input, part.page_size).path,
-                       .cpus = cpus,
-                       .owner = plan.user.is_confined ? std::optional(plan.user.account.uid)
-                                                      : std::nullopt});
+    regions.push_back(
+        {.name = part.id,
+         .origin = part.origin,
+         .size = part.size,
+         .page_size = part.page_size,
+         .policy = part.policy,
+         .nodes = backend.nodes,
+         .mount = is_memfd ? "" : hugetlbfs_place(input, part.page_size).path,
+         .cpus = cpus,
+         .owner = plan.user.is_confined ? std::optional(plan.user.account.uid) : std::nullopt});
     backend.kind = MemoryBackend::Kind::kHugetlbfs;
     backend.mem_path = "/proc/self/fd/" + fds({FdSource::Kind::kMemory, part.id});
     backend.share = true;  // the pages are in the file, and have to be used from there

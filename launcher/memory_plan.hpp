@@ -32,8 +32,8 @@ struct MemoryPart {
 MemoryPart memory_part_of(const MemoryDeviceConfig& device, std::string origin,
                           const VmConfig& config, HugepageSize hugepages, const CpuSet& nodes);
 
-// Whether the part's hugepages are a file of a hugetlbfs; else they are a memfd. A user who may make
-// no file there gets only what vmrig has populated.
+// Whether the part's hugepages are a file of a hugetlbfs; else they are a memfd. A user who may
+// make no file there gets only what vmrig has populated.
 bool comes_from_hugetlbfs(const MemoryPart& part, const MemoryConfig& memory, const QemuUser& user);
 
 // The hugetlbfs with these pages: one that is mounted, else the place where vmrig mounts its own.

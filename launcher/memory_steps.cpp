@@ -58,8 +58,7 @@ bool needs_hugetlbfs(const PlanInput& input, const QemuUser& user, const MemoryP
 }  // namespace
 
 std::vector<HostStep> plan_memory_steps(const PlanInput& input,
-                                        const std::vector<MemoryPart>& parts,
-                                        const QemuUser& user,
+                                        const std::vector<MemoryPart>& parts, const QemuUser& user,
                                         std::vector<PageClaim>& claims,
                                         std::vector<Diagnostic>& findings) {
   std::vector<HostStep> steps;

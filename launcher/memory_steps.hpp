@@ -12,8 +12,7 @@ namespace vmrig {
 // Checks that the pages are there, or can be reserved; adds what the VM will take of the pools to
 // `claims`.
 std::vector<HostStep> plan_memory_steps(const PlanInput& input,
-                                        const std::vector<MemoryPart>& parts,
-                                        const QemuUser& user,
+                                        const std::vector<MemoryPart>& parts, const QemuUser& user,
                                         std::vector<PageClaim>& claims,
                                         std::vector<Diagnostic>& findings);
 

@@ -1,6 +1,7 @@
-// Bridges, VLAN devices, mounts, access to nodes and the cgroup that vmrig makes are shared by the VMs that ask for
-// them: each has its record in its journal, and the last to end takes them away. As with VFs
-// (vf_shares.hpp), records are made, looked at and given up under the state folder's lock alone.
+// Bridges, VLAN devices, mounts, access to nodes and the cgroup that vmrig makes are shared by the
+// VMs that ask for them: each has its record in its journal, and the last to end takes them away.
+// As with VFs (vf_shares.hpp), records are made, looked at and given up under the state folder's
+// lock alone.
 #pragma once
 
 #include "hostcfg/host_control.hpp"

@@ -7,11 +7,14 @@
 #include <nlohmann/json.hpp>
 
 #include "devices/balloon.hpp"
+#include "devices/channel.hpp"
 #include "devices/controllers.hpp"
 #include "devices/memory.hpp"
+#include "devices/panic.hpp"
 #include "devices/pci_slots.hpp"
 #include "devices/rng.hpp"
 #include "devices/vfio.hpp"
+#include "devices/watchdog.hpp"
 #include "launcher/accelerator.hpp"
 #include "launcher/access_plan.hpp"
 #include "launcher/child_fd_plan.hpp"
@@ -25,6 +28,7 @@
 #include "launcher/network.hpp"
 #include "launcher/passthrough.hpp"
 #include "launcher/placement.hpp"
+#include "launcher/power_plan.hpp"
 #include "launcher/preflight.hpp"
 #include "launcher/scheduling.hpp"
 #include "launcher/usb.hpp"
@@ -53,7 +57,8 @@ class Planner {
     choose_memory();
     plan_.passed = passthrough.choose(plan_.placement.near);
     HostSteps host = plan_host_steps(input_, plan_.passed, plan_.preflight);
-    plan_.host_steps = plan_memory_steps(input_, parts_, plan_.user, plan_.claim.pages, plan_.preflight);
+    plan_.host_steps =
+        plan_memory_steps(input_, parts_, plan_.user, plan_.claim.pages, plan_.preflight);
     plan_.host_steps.insert(plan_.host_steps.end(), std::make_move_iterator(host.steps.begin()),
                             std::make_move_iterator(host.steps.end()));
     plan_.claim.pci = addresses_of(plan_.passed, host.along);
@@ -66,8 +71,11 @@ class Planner {
     check_memory_limits(input_, plan_.hugepages, plan_.preflight);
     check_disks(input_, plan_.preflight);
     check_boot_files(input_, plan_.preflight);
+    check_other_files(input_, plan_.preflight);
+    check_forwards(input_, plan_.preflight);
     check_macs(input_, plan_.preflight);
     check_scheduling(input_, plan_, plan_.preflight);
+    check_power(config_, input_.caps, plan_.preflight);
     usb_ = choose_usb(input_, plan_.claim.usb, plan_.preflight);
     find_disk_files();
     access();
@@ -329,8 +337,7 @@ class Planner {
   }
 
   MemoryBackend backend_of(const MemoryPart& part) {
-    return plan_backend(input_, part, plan_, plan_.regions,
-                        fds_.naming("rule: fds"));
+    return plan_backend(input_, part, plan_, plan_.regions, fds_.naming(part.origin));
   }
 
   void memory() {
@@ -375,12 +382,14 @@ class Planner {
            "power.s3");
     option({"-global", fmt::format("{}.disable_s4={}", chip, config_.power.s4 ? 0 : 1)},
            "power.s4");
+    std::vector<QemuArgument> ends = power_arguments(config_, input_.caps);
+    std::move(ends.begin(), ends.end(), std::back_inserter(plan_.arguments));
     option({"-boot", "strict=on"}, "boot");
   }
 
   void monitor() {
     const std::string fd =
-        fds_.number({FdSource::Kind::kListeningSocket, kMonitorSocketName});
+        fds_.number({FdSource::Kind::kListeningSocket, kMonitorSocketName}, "rule: QMP");
     option({"-chardev", "socket,id=vmrig-qmp,fd=" + fd + ",server=on,wait=off"}, "rule: QMP");
     option({"-mon", "chardev=vmrig-qmp,mode=control"}, "rule: QMP");
   }
@@ -425,6 +434,15 @@ class Planner {
       list.push_back(
           describe_serial(config_.serial[i], origin, static_cast<int>(i), fds_.naming(origin)));
     }
+    for (std::size_t i = 0; i < config_.channels.size(); ++i) {
+      const std::string origin = fmt::format("channels[{}]", i);
+      append(list, describe_channel(config_.channels[i], origin, fds_.naming(origin)));
+    }
+    if (has_panic_device(config_, input_.caps)) list.push_back(describe_panic());
+    if (config_.watchdog) {
+      std::optional<DeviceDescription> watchdog = describe_watchdog(*config_.watchdog);
+      if (watchdog) list.push_back(std::move(*watchdog));
+    }
     for (std::size_t i = 0; i < config_.disks.size(); ++i) {
       const DiskConfig& disk = config_.disks[i];
       const std::string origin = fmt::format("disks[{}]", i);
@@ -434,12 +452,10 @@ class Planner {
     for (std::size_t i = 0; i < config_.nics.size(); ++i) {
       const NicConfig& nic = config_.nics[i];
       if (nic.type == NicType::kVf) continue;
-      list.push_back(describe_nic(nic,
-                                  {.origin = fmt::format("nics[{}]", i),
-                                   .vm_name = config_.name,
-                                   .bootindex = bootindex(nic.id)},
-                                  plan_.host_ends[i], plan_.nic_forms,
-                                  fds_.naming("rule: fds")));
+      const std::string origin = fmt::format("nics[{}]", i);
+      list.push_back(describe_nic(
+          nic, {.origin = origin, .vm_name = config_.name, .bootindex = bootindex(nic.id)},
+          plan_.host_ends[i], plan_.nic_forms, fds_.naming(origin)));
     }
     const std::size_t first_passed = list.size();
     for (const PassedDevice& passed : plan_.passed) list.push_back(describe_passed(passed));
@@ -487,7 +503,7 @@ class Planner {
     slots.add_spare_ports(config_.machine.hotplug_ports);
     for (const DeviceDescription& port : slots.ports()) device(port);
     if (uses_iommufd_) {
-      device(describe_iommufd(fds_.naming("rule: fds")));
+      device(describe_iommufd(fds_.naming("rule: iommufd")));
     }
     for (const DeviceDescription& description : list) device(description);
   }
@@ -553,7 +569,7 @@ class Planner {
     } else if (front_end.bootindex < 0) {
       front_end.romfile = "";  // no network boot: the firmware need not load the option ROM
     }
-    return describe_vfio(front_end, fds_.naming("rule: fds"));
+    return describe_vfio(front_end, fds_.naming(passed.origin));
   }
 
   const VfioConfig* find_vfio(const std::string& id) const {

@@ -35,6 +35,7 @@ struct QemuArgument {
 struct ChildFd {
   int number = -1;
   FdSource source;
+  std::string origin = {};  // of the argument that names it
 };
 
 // A process that serves one device of the VM, beside QEMU: a NIC's passt. It is connected to QEMU
@@ -85,12 +86,12 @@ struct Plan {
   QemuUser user;
   std::vector<QemuArgument> arguments;
   std::vector<ChildFd> fds;
-  std::vector<MemoryRegion> regions;    // populated before QEMU starts; each has its fd in `fds`
-  std::vector<NicHostEnd> host_ends;    // one a NIC of the config, in its order
-  std::map<std::string, DiskFiles> disk_files;        // by id, of disks and USB storage
-  std::map<std::string, std::vector<int>> disk_fds;   // by id: the fd sets of its files
-  NicForms nic_forms;                   // of this QEMU
-  std::vector<Helper> helpers;          // started before QEMU
+  std::vector<MemoryRegion> regions;  // populated before QEMU starts; each has its fd in `fds`
+  std::vector<NicHostEnd> host_ends;  // one a NIC of the config, in its order
+  std::map<std::string, DiskFiles> disk_files;       // by id, of disks and USB storage
+  std::map<std::string, std::vector<int>> disk_fds;  // by id: the fd sets of its files
+  NicForms nic_forms;                                // of this QEMU
+  std::vector<Helper> helpers;                       // started before QEMU
   std::vector<std::string> links_down;  // ids of NICs whose link is down before the guest runs
   std::vector<Diagnostic> preflight;    // findings: ok, warning, problem
 

@@ -46,7 +46,8 @@ bool check_file(const PathFacts& file, const std::string& where, const std::stri
   return true;
 }
 
-void check_disk_holder(const PlanInput& input, const DiskConfig& disk, const std::string& where,
+// True when another VM, or this one, has it.
+bool check_disk_holder(const PlanInput& input, const DiskConfig& disk, const std::string& where,
                        std::vector<Diagnostic>& findings) {
   for (const Lease& lease : input.leases) {
     const bool written = contains(lease.written_disks, disk.path);
@@ -59,8 +60,9 @@ void check_disk_holder(const PlanInput& input, const DiskConfig& disk, const std
             lease.vm == input.config.name ? "this very VM" : fmt::format("VM \"{}\"", lease.vm)),
         fmt::format("vmrig {} {}", lease.vm == input.config.name ? "status" : "stop", lease.vm),
         ExitStatus::kBusy));
-    return;
+    return true;
   }
+  return false;
 }
 
 }  // namespace
@@ -90,7 +92,7 @@ void check_disks(const PlanInput& input, std::vector<Diagnostic>& findings) {
                     R"("readonly": true on both)", ExitStatus::kUsage));
       }
     }
-    check_disk_holder(input, disk, where, findings);
+    const bool is_held = check_disk_holder(input, disk, where, findings);
     const PathFacts* file = find_path(input.facts, disk.path);
     if (file == nullptr) {
       findings.push_back(finding(Severity::kWarning, where, quote(disk.path) + " was not checked"));
@@ -115,6 +117,7 @@ void check_disks(const PlanInput& input, std::vector<Diagnostic>& findings) {
                   ExitStatus::kUsage));
     } else {
       findings.push_back(finding(Severity::kOk, where, fmt::format("{} opens", quote(disk.path))));
+      if (!is_held) check_image(input, disk, origin, *file, findings);
     }
     if (!input.caps.aio_modes.empty() &&
         input.caps.aio_modes.count(std::string(name_of(disk.aio))) == 0) {

@@ -12,6 +12,7 @@
 #include <charconv>
 #include <chrono>
 #include <climits>
+#include <ctime>
 #include <string_view>
 
 #include <fmt/format.h>
@@ -34,6 +35,44 @@ int poll_timeout_ms(qmp::Deadline deadline) {
   return static_cast<int>(std::clamp<std::int64_t>(left.count(), 0, INT_MAX));
 }
 
+struct ProcessStat {
+  ProcessIdentity identity;
+  char state = 0;
+};
+
+// Source: proc(5), /proc/PID/stat.
+std::optional<ProcessStat> parse_stat(std::string_view text) {
+  ProcessStat stat;
+  const auto pid = std::from_chars(text.data(), text.data() + text.size(), stat.identity.pid);
+  // The name in parentheses may hold spaces and parentheses of its own: the last one ends it.
+  const std::size_t name_end = text.rfind(')');
+  if (pid.ec != std::errc{} || name_end == std::string_view::npos || name_end + 2 >= text.size()) {
+    return std::nullopt;
+  }
+  std::string_view rest = text.substr(name_end + 2);
+  stat.state = rest.front();
+  for (int field = 0; field < kFieldsToStartTime; ++field) {
+    const std::size_t space = rest.find(' ');
+    if (space == std::string_view::npos) return std::nullopt;
+    rest.remove_prefix(space + 1);
+  }
+  const auto time =
+      std::from_chars(rest.data(), rest.data() + rest.size(), stat.identity.start_time);
+  if (time.ec != std::errc{}) return std::nullopt;
+  return stat;
+}
+
+// pidfd_open sets close-on-exec by itself. Source: pidfd_open(2).
+Fd pidfd_of(pid_t pid) { return Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))); }
+
+// The first thread of a process that is a zombie tells nothing of the others: they may run, and
+// hold memory and files, until the pidfd says that all have ended. Source: linux kernel/fork.c,
+// pidfd_poll.
+bool has_living_threads(pid_t pid) {
+  const Fd pidfd = pidfd_of(pid);
+  return pidfd && !wait_for_exit(pidfd.get(), qmp::Deadline{});
+}
+
 }  // namespace
 
 std::optional<ProcessIdentity> identify_process(pid_t pid) {
@@ -45,22 +84,24 @@ std::optional<ProcessIdentity> identify_process(pid_t pid) {
     return std::nullopt;  // ESRCH: it ended between open and read
   }
   if (!text) return std::nullopt;
-  // The name in parentheses may hold spaces and parentheses of its own: the last one ends it.
-  const std::size_t name_end = text->rfind(')');
-  if (name_end == std::string::npos || name_end + 2 >= text->size()) return std::nullopt;
-  std::string_view rest = std::string_view(*text).substr(name_end + 2);
-  const char state = rest.front();
-  if (state == 'Z' || state == 'X') return std::nullopt;
-  for (int field = 0; field < kFieldsToStartTime; ++field) {
-    const std::size_t space = rest.find(' ');
-    if (space == std::string_view::npos) return std::nullopt;
-    rest.remove_prefix(space + 1);
-  }
-  ProcessIdentity identity{.pid = pid};
-  const auto [end, fault] =
-      std::from_chars(rest.data(), rest.data() + rest.size(), identity.start_time);
-  if (fault != std::errc{}) return std::nullopt;
-  return identity;
+  const std::optional<ProcessStat> stat = parse_stat(*text);
+  if (!stat || stat->identity.pid != pid) return std::nullopt;
+  if (stat->state == 'X' || (stat->state == 'Z' && !has_living_threads(pid))) return std::nullopt;
+  return stat->identity;
+}
+
+std::optional<ProcessIdentity> identity_in_stat(std::string_view text) {
+  const std::optional<ProcessStat> stat = parse_stat(text);
+  if (!stat) return std::nullopt;
+  return stat->identity;
+}
+
+std::chrono::seconds age_of(const ProcessIdentity& process) {
+  timespec now{};
+  const long ticks = ::sysconf(_SC_CLK_TCK);
+  if (ticks <= 0 || ::clock_gettime(CLOCK_BOOTTIME, &now) != 0) return std::chrono::seconds(0);
+  const auto started = static_cast<std::int64_t>(process.start_time) / ticks;
+  return std::chrono::seconds(std::max<std::int64_t>(0, now.tv_sec - started));
 }
 
 bool is_alive(const ProcessIdentity& process) { return identify_process(process.pid) == process; }
@@ -75,8 +116,7 @@ bool is_alive_of(const ProcessIdentity& process, uid_t user) {
 }
 
 Fd open_pidfd(const ProcessIdentity& process) {
-  // pidfd_open sets close-on-exec by itself. Source: pidfd_open(2).
-  Fd fd(static_cast<int>(::syscall(SYS_pidfd_open, process.pid, 0)));
+  Fd fd = pidfd_of(process.pid);
   if (!fd) {
     if (errno == ESRCH || errno == EINVAL) return Fd();
     throw system_error("watch process", std::to_string(process.pid), errno);

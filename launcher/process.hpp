@@ -3,9 +3,11 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "hostcfg/base/fd.hpp"
 #include "qmp/deadline.hpp"
@@ -19,11 +21,19 @@ struct ProcessIdentity {
   bool operator==(const ProcessIdentity&) const = default;
 };
 
-// The process with that pid now; nullopt when there is none or it is a zombie.
-// Source: proc(5), /proc/PID/stat.
+// The process with that pid now; nullopt when there is none or all of its threads have ended (a
+// zombie). Source: proc(5), /proc/PID/stat.
 std::optional<ProcessIdentity> identify_process(pid_t pid);
 
-// A zombie is not alive, though its pid and start time still match.
+// How long the process has been there, by a clock that does not jump and counts a sleeping host's
+// time, too. Source: proc(5), starttime; clock_gettime(2), CLOCK_BOOTTIME.
+std::chrono::seconds age_of(const ProcessIdentity& process);
+
+// The one of that /proc/PID/stat, whether it lives or not; nullopt for a text that is none.
+std::optional<ProcessIdentity> identity_in_stat(std::string_view text);
+
+// A zombie is not alive, though its pid and start time still match; but as long as one of its
+// threads lives, so do its memory and its open files, and with them what it holds of the host.
 bool is_alive(const ProcessIdentity& process);
 
 // Whether it is alive, and of that user. Who controls another user's VM takes the pids from that

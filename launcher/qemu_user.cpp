@@ -51,8 +51,8 @@ class Chooser {
       return caller(Severity::kWarning, lack);
     }
     if (candidates().count == 0) {
-      mend_ = fmt::format("a user namespace with {} more ids from {} on", kSmallUids,
-                          kFirstSmallUid);
+      mend_ =
+          fmt::format("a user namespace with {} more ids from {} on", kSmallUids, kFirstSmallUid);
       return caller(Severity::kWarning, "this user namespace has no uid for it");
     }
     return own();
@@ -73,9 +73,10 @@ class Chooser {
     QemuUser user;
     user.account = {.uid = facts_.user_id, .gid = facts_.user_id, .groups = {}};
     if (severity == Severity::kWarning) {
-      add(severity, fmt::format("QEMU has no user of its own and stays root, without capabilities: "
-                                "{}",
-                                why),
+      add(severity,
+          fmt::format("QEMU has no user of its own and stays root, without capabilities: "
+                      "{}",
+                      why),
           fmt::format("{}, or \"user\": \"caller\"", mend_));
     } else if (facts_.user_id == 0) {
       add(severity, "QEMU is root, without capabilities");
@@ -109,15 +110,16 @@ class Chooser {
   }
 
   IdRange candidates() const {
-    constexpr std::array<IdRange, 2> kRanges = {
-        {{.first = kFirstOwnUid, .count = kOwnUids}, {.first = kFirstSmallUid, .count = kSmallUids}}};
+    constexpr std::array<IdRange, 2> kRanges = {{{.first = kFirstOwnUid, .count = kOwnUids},
+                                                 {.first = kFirstSmallUid, .count = kSmallUids}}};
     for (const IdRange& wanted : kRanges) {
       for (const IdRange& mapped : facts_.ids) {
         const std::uint64_t first = std::max(wanted.first, mapped.first);
         const std::uint64_t end = std::min(std::uint64_t{wanted.first} + wanted.count,
                                            std::uint64_t{mapped.first} + mapped.count);
         if (first < end) {
-          return {.first = static_cast<unsigned>(first), .count = static_cast<unsigned>(end - first)};
+          return {.first = static_cast<unsigned>(first),
+                  .count = static_cast<unsigned>(end - first)};
         }
       }
     }
@@ -165,8 +167,7 @@ class Chooser {
     user.account = {.uid = facts.uid, .gid = facts.gid, .groups = facts.groups};
     std::erase(user.account.groups, facts.gid);
     if (facts_.user_id != 0) {
-      add(Severity::kProblem,
-          fmt::format("only root can run QEMU as {}", quote(name)),
+      add(Severity::kProblem, fmt::format("only root can run QEMU as {}", quote(name)),
           R"(run vmrig as root, or "user": "caller")");
     } else if (const std::string lack = lack_for(user); !lack.empty()) {
       add(Severity::kProblem, lack, mend_ + R"(, or "user": "caller")");

@@ -14,6 +14,7 @@
 
 #include "devices/balloon.hpp"
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/checkpoint.hpp"
 #include "hostcfg/set_scheduler.hpp"
 #include "hostcfg/thread_affinity.hpp"
 #include "launcher/child_fds.hpp"
@@ -83,7 +84,7 @@ Privileges privileges_of(const QemuUser& user) {
   return privileges;
 }
 
-SpawnRequest spawn_request(const Plan& plan, const std::vector<Fd>& fds, int log,
+SpawnRequest spawn_request(const Plan& plan, const std::vector<Fd>& fds, int log, int record,
                            const LaunchOptions& options) {
   SpawnRequest request;
   request.argv = plan.argv();
@@ -93,6 +94,7 @@ SpawnRequest spawn_request(const Plan& plan, const std::vector<Fd>& fds, int log
   request.output = log;
   request.error_output = log;
   request.parent_death = options.parent_death;
+  request.record = record;
   request.cpus = plan.placement.emulator;
   request.cgroup = plan.cgroup;
   request.group = SpawnRequest::Group::kOwnSession;
@@ -292,11 +294,8 @@ asio::awaitable<Error> explain(Launching step, qmp::Error error, std::uint64_t l
 
 std::vector<std::string> serial_sockets(const Plan& plan) {
   std::vector<std::string> names;
-  for (const ChildFd& fd : plan.fds) {
-    if (fd.source.kind == FdSource::Kind::kListeningSocket &&
-        fd.source.name != kMonitorSocketName) {
-      names.push_back(fd.source.name);
-    }
+  for (const SerialConfig& serial : plan.config.serial) {
+    if (serial.type == SerialType::kSocket) names.push_back(serial_socket_name(serial));
   }
   return names;
 }
@@ -311,11 +310,16 @@ asio::awaitable<Session> launch(asio::io_context& context, const LaunchRequest& 
   Fd log = folder.open_log(kQemuLogName);
   const std::uint64_t log_start = size_of(log.get());
 
-  Fledgling qemu(spawn(spawn_request(request.plan, fds, log.get(), options)));
+  Fd record = folder.open_qemu_record();
+
+  checkpoint("before QEMU");
+  Fledgling qemu(spawn(spawn_request(request.plan, fds, log.get(), record.get(), options)));
+  checkpoint("after QEMU");
   // Only QEMU may hold them: its end has to refuse whoever waits in the sockets' backlogs, and to
   // give the devices free.
   fds.clear();
   log.reset();
+  record.reset();
 
   Session session;
   session.exit = std::make_unique<ExitWatch>(context.get_executor(), qemu.get().pidfd.get());

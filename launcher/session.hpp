@@ -47,7 +47,8 @@ struct Session {
   std::unique_ptr<qmp::Client> monitor;
   qmp::Subscription events;
   std::vector<VmThread> threads;
-  Fd console;  // connected to the first serial socket; empty when there is none
+  Fd console;         // connected to the first serial socket; empty when there is none
+  std::string found;  // of a QEMU that was taken over: query-status' word at that moment
 };
 
 // The names of the serial ports' sockets in the VM's folder; the first is the console.

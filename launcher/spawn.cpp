@@ -33,6 +33,7 @@
 #include <fmt/format.h>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/base/retry.hpp"
 
 namespace vmrig {
 namespace {
@@ -54,6 +55,7 @@ enum class Step : int {
   kUser,
   kCapabilities,
   kNewPrivileges,
+  kRecord,
 };
 constexpr int kStepShift = 16;
 
@@ -83,6 +85,8 @@ const char* step_name(Step step) {
       return "take the capabilities from";
     case Step::kNewPrivileges:
       return "bar new privileges from";
+    case Step::kRecord:
+      return "record the process of";
   }
   return "start";
 }
@@ -126,6 +130,7 @@ struct ChildSetup {
   std::size_t cpus_bytes = 0;
   int cgroup_procs = -1;  // open for writing; -1: stays in the parent's
   const Privileges* privileges = nullptr;
+  int record = -1;  // open for writing; -1: none
 
   // Returns 0 or the value for errno.
   int run() const {
@@ -158,6 +163,7 @@ struct ChildSetup {
         return fault(Step::kParentDeath);
       }
     }
+    if (record >= 0 && !write_record()) return fault(Step::kRecord);
     struct sigaction standard {};
     standard.sa_handler = SIG_DFL;
     for (int number = 1; number < NSIG; ++number) {
@@ -167,6 +173,24 @@ struct ChildSetup {
     ::sigemptyset(&none);
     if (::sigprocmask(SIG_SETMASK, &none, nullptr) != 0) return fault(Step::kSignals);
     return 0;
+  }
+
+ private:
+  // In this order: either the parent lived when the record was there, and who comes after it finds
+  // this process, or there will be no such process.
+  bool write_record() const {
+    char text[1024];
+    const int stat = retrying([] { return ::open("/proc/self/stat", O_RDONLY | O_CLOEXEC); });
+    const ssize_t got = stat < 0 ? -1 : ::read(stat, text, sizeof(text));
+    if (got <= 0) return false;
+    for (ssize_t done = 0; done < got;) {
+      const ssize_t put = retrying(
+          [&] { return ::write(record, text + done, static_cast<std::size_t>(got - done)); });
+      if (put <= 0) return false;
+      done += put;
+    }
+    errno = ESRCH;
+    return ::getppid() == parent;
   }
 };
 
@@ -288,6 +312,12 @@ Child spawn(const SpawnRequest& request) {
   if (!request.cgroup.empty()) {
     cgroup_procs = open_cgroup_procs(request.cgroup, highest + 1);
     setup.cgroup_procs = cgroup_procs.get();
+  }
+
+  Fd record;
+  if (request.record >= 0) {
+    record = duplicate_at_least(request.record, highest + 1);
+    setup.record = record.get();
   }
 
   std::vector<cpu_set_t> cpus;

@@ -33,6 +33,9 @@ struct SpawnRequest {
   CpuSet cpus;              // affinity from before exec; empty: as the parent's
   std::string cgroup = {};  // folder of a cgroup (v2), entered before exec; empty: the parent's
   std::optional<Privileges> privileges = {};  // what it keeps; none: all that the parent has
+  // A file (borrowed) that gets the child's /proc/PID/stat before exec: the program is not executed
+  // without it, nor when the parent has died before it was written. -1: none.
+  int record = -1;
 };
 
 struct Child {

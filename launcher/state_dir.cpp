@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/base/retry.hpp"
 #include "hostcfg/files.hpp"
 #include "hostcfg/journal.hpp"
 #include "launcher/config/vm_config.hpp"
@@ -30,11 +31,20 @@ struct flock whole_file_lock() {
   return lock;
 }
 
+int open_folder_at(int parent, const std::string& path) {
+  return retrying([&] {
+    return ::openat(parent, path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  });
+}
+
 // True when some process holds the VM's lock. Asks without taking it, so that a `list` never makes
 // a start fail.
 bool is_locked(int folder) {
-  const Fd fd(::openat(folder, kVmLockName, O_RDWR | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd) return false;
+  // For reading: a living supervisor is one, too, where nothing can be written any more.
+  const Fd fd(retrying(
+      [folder] { return ::openat(folder, kVmLockName, O_RDONLY | O_NOFOLLOW | O_CLOEXEC); }));
+  // What can't be known is taken as a yes: nothing is taken from a VM then.
+  if (!fd) return errno != ENOENT;
   struct flock lock = whole_file_lock();
   // Source: fcntl(2), open file description locks, since Linux 3.15.
   return ::fcntl(fd.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
@@ -42,7 +52,9 @@ bool is_locked(int folder) {
 
 // The lock, or an empty Fd when it is held.
 Fd try_lock(int folder, const std::string& path) {
-  Fd fd(::openat(folder, kVmLockName, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  Fd fd(retrying([folder] {
+    return ::openat(folder, kVmLockName, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+  }));
   if (!fd) throw system_error("lock", path, errno);
   struct flock lock = whole_file_lock();
   if (::fcntl(fd.get(), F_OFD_SETLK, &lock) == 0) return fd;
@@ -115,8 +127,8 @@ std::string default_state_folder(uid_t uid, const std::string& xdg_runtime_dir) 
 }
 
 std::string_view condition_name(VmCondition condition) {
-  static constexpr std::array<std::string_view, 7> kNames = {
-      "starting", "running", "paused", "stopping", "crashed", "orphaned", "stale"};
+  static constexpr std::array<std::string_view, 8> kNames = {
+      "starting", "running", "paused", "stopping", "restarting", "crashed", "orphaned", "stale"};
   return kNames.at(static_cast<std::size_t>(condition));
 }
 
@@ -126,7 +138,7 @@ StateRoot StateRoot::open(const std::string& path) {
 }
 
 std::optional<StateRoot> StateRoot::open_existing(const std::string& path) {
-  Fd folder(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  Fd folder(open_folder_at(AT_FDCWD, path));
   if (!folder) {
     if (errno == ENOENT) return std::nullopt;
     throw system_error("open the state folder", path, errno);
@@ -145,7 +157,16 @@ std::optional<StateRoot> StateRoot::open_own(const std::string& path) {
 }
 
 StateRoot::Lock StateRoot::lock() const {
-  Fd fd(::openat(folder_.get(), kRootLockName, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  const auto open_lock = [this](int flags) {
+    return retrying([&] {
+      return ::openat(folder_.get(), kRootLockName, flags | O_NOFOLLOW | O_CLOEXEC, 0600);
+    });
+  };
+  Fd fd(open_lock(O_RDWR | O_CREAT));
+  if (!fd && errno == EROFS) {
+    fd.reset(open_lock(O_RDONLY));
+    if (!fd) errno = EROFS;
+  }
   if (!fd) throw system_error("lock", path_ + "/" + kRootLockName, errno);
   while (::flock(fd.get(), LOCK_EX) != 0) {
     if (errno != EINTR) throw system_error("lock", path_ + "/" + kRootLockName, errno);
@@ -155,7 +176,7 @@ StateRoot::Lock StateRoot::lock() const {
 
 std::optional<VmFolder> StateRoot::open_folder(const std::string& name) const {
   if (!why_bad_name(name).empty()) return std::nullopt;
-  Fd fd(::openat(folder_.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  Fd fd(open_folder_at(folder_.get(), name));
   if (!fd) {
     if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return std::nullopt;
     throw system_error("open the folder of VM", name, errno);
@@ -184,8 +205,8 @@ VmEntry StateRoot::examine(const VmFolder& folder) const {
   }
   if (entry.state && entry.state->boot_id == read_boot_id()) {
     const bool is_ours = folder.owner() == ::geteuid();
-    entry.qemu_alive = is_ours ? is_alive(entry.state->qemu)
-                               : is_alive_of(entry.state->qemu, folder.owner());
+    entry.qemu_alive =
+        is_ours ? is_alive(entry.state->qemu) : is_alive_of(entry.state->qemu, folder.owner());
   }
   if (entry.supervisor_alive) {
     switch (entry.state ? entry.state->state : RunState::kStarting) {
@@ -197,6 +218,9 @@ VmEntry StateRoot::examine(const VmFolder& folder) const {
         break;
       case RunState::kPaused:
         entry.condition = VmCondition::kPaused;
+        break;
+      case RunState::kRestarting:
+        entry.condition = VmCondition::kRestarting;
         break;
       case RunState::kStopping:
       case RunState::kEnded:
@@ -281,7 +305,8 @@ VmFolder StateRoot::claim(const Lock&, VmState& state) {
   // A supervisor that ends removes its folder without our lock: then the folder that was opened
   // here is no longer the one at the path, and the next round finds the name free.
   while (true) {
-    if (::mkdirat(folder_.get(), name.c_str(), 0700) != 0 && errno != EEXIST) {
+    const bool is_new = ::mkdirat(folder_.get(), name.c_str(), 0700) == 0;
+    if (!is_new && errno != EEXIST) {
       throw system_error("make the folder", path_ + "/" + name, errno);
     }
     std::optional<VmFolder> folder = open_folder(name);
@@ -293,7 +318,13 @@ VmFolder StateRoot::claim(const Lock&, VmState& state) {
                    .cause = "it is a symlink or not a folder",
                    .mend = {}});
     }
-    Fd lock = try_lock(folder->folder_.get(), folder->path_of(kVmLockName));
+    Fd lock;
+    try {
+      lock = try_lock(folder->folder_.get(), folder->path_of(kVmLockName));
+    } catch (const Error&) {
+      if (is_new) folder->remove_if_possible();
+      throw;
+    }
     if (!is_same_file(folder->folder_.get(), folder->path())) continue;
     if (!lock) throw busy(examine(*folder));
 
@@ -313,14 +344,22 @@ VmFolder StateRoot::claim(const Lock&, VmState& state) {
       orphan.qemu_alive = true;
       throw busy(orphan);
     }
-    for (const char* left_over :
-         {kQemuLogName, kVmrigLogName, kQmpSocketName, kConsoleSocketName, "monitor.sock"}) {
-      ::unlinkat(folder->folder_.get(), left_over, 0);
-    }
     const std::optional<ProcessIdentity> self = identify_process(::getpid());
     if (self) state.supervisor = *self;
     folder->lock_ = std::move(lock);
-    folder->write_state(state);
+    // The old QEMU's; a new state must not be read with it.
+    ::unlinkat(folder->folder_.get(), kQemuRecordName, 0);
+    try {
+      folder->write_state(state);
+    } catch (const Error&) {
+      if (is_new) folder->remove_if_possible();
+      throw;
+    }
+    for (const char* left_over :
+         {kQemuLogName, "qemu.log.1", kVmrigLogName, "vmrig.log.1", kQmpSocketName,
+          kConsoleSocketName, "monitor.sock", "launch.json"}) {
+      ::unlinkat(folder->folder_.get(), left_over, 0);
+    }
     return std::move(*folder);
   }
 }
@@ -340,23 +379,29 @@ std::optional<VmFolder> StateRoot::adopt(const Lock&, const std::string& name, V
   return folder;
 }
 
-std::vector<std::string> StateRoot::clean(const Lock&) {
-  std::vector<std::string> removed;
+StateRoot::Cleaned StateRoot::clean(const Lock&, const std::set<std::string>& undone) {
+  Cleaned cleaned;
   for (const std::string& name : list_folder(path_)) {
-    if (name.starts_with(kGonePrefix)) {
-      Fd fd(::openat(folder_.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-      // Its supervisor may be deleting it just now.
-      if (fd && !is_locked(fd.get()))
-        VmFolder(name, path_ + "/" + name, path_, std::move(fd), ::geteuid()).remove();
-      continue;
+    try {
+      if (name.starts_with(kGonePrefix)) {
+        Fd fd(open_folder_at(folder_.get(), name));
+        // Its supervisor may be deleting it just now.
+        if (fd && !is_locked(fd.get())) {
+          VmFolder(name, path_ + "/" + name, path_, std::move(fd), ::geteuid()).remove();
+        }
+        continue;
+      }
+      std::optional<VmFolder> folder = open_folder(name);
+      if (!folder || examine(*folder).condition != VmCondition::kStale) continue;
+      if (undone.count(name) == 0 && owes_the_host(folder->path_of(kJournalName))) continue;
+      folder->remove();
+      cleaned.removed.push_back(name);
+    } catch (const Error& error) {
+      // It is no reason to leave the others.
+      cleaned.not_removed.emplace(name, error.what());
     }
-    std::optional<VmFolder> folder = open_folder(name);
-    if (!folder || examine(*folder).condition != VmCondition::kStale) continue;
-    if (owes_the_host(folder->path_of(kJournalName))) continue;
-    folder->remove();
-    removed.push_back(name);
   }
-  return removed;
+  return cleaned;
 }
 
 }  // namespace vmrig

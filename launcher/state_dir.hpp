@@ -5,7 +5,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +23,10 @@ inline constexpr const char* kQmpSocketName = "qmp.sock";
 inline constexpr const char* kConsoleSocketName = "console.sock";
 inline constexpr const char* kQemuLogName = "qemu.log";
 inline constexpr const char* kVmrigLogName = "vmrig.log";
+// A log that grows beyond this is cut: the last half of that is kept as NAME.1.
+inline constexpr std::size_t kMaxLogBytes = std::size_t{1} << 20;
+inline constexpr std::string_view kOldLogSuffix = ".1";
+inline constexpr const char* kQemuRecordName = "qemu.stat";
 
 // /run/vmrig for root, $XDG_RUNTIME_DIR/vmrig otherwise. Throws vmrig::Error (kUsage) with the mend
 // when `xdg_runtime_dir` is empty or no absolute path.
@@ -32,9 +38,10 @@ enum class VmCondition {
   kRunning,
   kPaused,
   kStopping,
-  kCrashed,   // ended badly; kept for `list` and `logs`, replaced by the next start of that name
-  kOrphaned,  // QEMU lives, its supervisor does not
-  kStale,     // both are gone without a word; removed by the next start of any VM
+  kRestarting,  // QEMU has ended, and its supervisor is about to start it anew
+  kCrashed,     // ended badly; kept for `list` and `logs`, replaced by the next start of that name
+  kOrphaned,    // QEMU lives, its supervisor does not
+  kStale,       // both are gone without a word; removed by the next start of any VM
 };
 std::string_view condition_name(VmCondition condition);
 
@@ -78,12 +85,29 @@ class VmFolder {
   // What a log holds from `offset` on, at most its last `limit` bytes; empty when there is none.
   std::string read_log(const char* name, std::uint64_t offset, std::size_t limit) const;
 
-  VmState read_state() const;                    // throws vmrig::Error
+  // Empties a log that is longer than kMaxLogBytes, its end moved to NAME.1. What a process writes
+  // there at this very moment may be lost. False when that can't be done (no space left).
+  bool cut_log(const char* name) const;
+  // What a file holds, at most `limit` bytes. Throws vmrig::Error.
+  std::string read_text(const char* name, std::size_t limit) const;
+  // Writes a file of that name, 0600; readers see the old or the new one. Throws vmrig::Error.
+  void write_text(const char* name, std::string_view text) const;
+  // Removes a file of that name, if it is there.
+  void remove_file(const std::string& name) const;
+
+  // For QEMU's own record of its process, written before it is QEMU (SpawnRequest::record): until
+  // the state names it, a supervisor may die. Throws vmrig::Error.
+  Fd open_qemu_record() const;
+
+  // With the QEMU of that record where the state does not name it yet. Throws vmrig::Error.
+  VmState read_state() const;
   void write_state(const VmState& state) const;  // atomically, 0600
   // Gives the name free while the folder stays: the VM has ended.
   void release() { lock_.reset(); }
   // Deletes the folder with all that it holds; open fds stay usable. Throws vmrig::Error.
   void remove();
+  // The same where there is an error to tell already.
+  void remove_if_possible();
 
  private:
   friend class StateRoot;
@@ -139,9 +163,13 @@ class StateRoot {
   // vmrig::Error when its state can't be read.
   std::optional<VmFolder> adopt(const Lock& lock, const std::string& name, VmState& state);
 
-  // Removes the folders of VMs that are kStale; returns their names. One whose journal has
-  // something to undo on the host stays: see recover_dead_vms.
-  std::vector<std::string> clean(const Lock& lock);
+  struct Cleaned {
+    std::vector<std::string> removed;                // names
+    std::map<std::string, std::string> not_removed;  // names, and why
+  };
+  // Removes the folders of VMs that are kStale. One whose journal has something to undo on the host
+  // stays, unless that is known to be `undone`: see recover_dead_vms.
+  Cleaned clean(const Lock& lock, const std::set<std::string>& undone = {});
 
  private:
   StateRoot(std::string path, Fd folder) : path_(std::move(path)), folder_(std::move(folder)) {}

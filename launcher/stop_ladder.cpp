@@ -42,6 +42,34 @@ asio::awaitable<bool> tell(qmp::Client& monitor, std::string command, qmp::Deadl
   co_return true;
 }
 
+// Whether the guest can react to its power button; a paused one is continued for it. False for one
+// that has panicked or powered off already, and stands still. Source: qemu qapi/run-state.json,
+// RunState.
+asio::awaitable<bool> make_ready(qmp::Client& monitor, qmp::Deadline deadline) {
+  qmp::ExecuteOptions options;
+  options.deadline = deadline;
+  qmp::Json none = qmp::Json::object();
+  qmp::Json answer;
+  try {
+    answer = co_await monitor.execute("query-status", std::move(none), std::move(options));
+  } catch (const qmp::Error&) {
+    co_return false;  // a deaf QEMU
+  }
+  if (answer.value("running", false)) co_return true;
+  constexpr std::array<std::string_view, 3> kOver = {"shutdown", "guest-panicked",
+                                                     "internal-error"};
+  const std::string status = answer.value("status", std::string());
+  if (std::find(kOver.begin(), kOver.end(), status) != kOver.end()) co_return false;
+  (void)co_await tell(monitor, "cont", deadline);
+  co_return true;
+}
+
+void ask_to_quit(qmp::Client& monitor, qmp::Deadline deadline) {
+  // The reply may never come: QEMU resets the connection as it ends. The exit is what counts.
+  monitor.execute_raw(
+      qmp::Json{{"execute", "quit"}}, {}, [](const qmp::RawReply&) {}, deadline);
+}
+
 asio::awaitable<std::unique_ptr<qmp::Client>> take_monitor_over(const VmFolder& folder,
                                                                 asio::any_io_executor executor) {
   const qmp::Deadline deadline = qmp::deadline_in(kConnectTimeout);
@@ -79,10 +107,13 @@ asio::awaitable<StopBy> stop_qemu(qmp::Client* monitor, ExitWatch& exit, int pid
     climb(StopBy::kPowerdown);
     const qmp::Deadline deadline = qmp::deadline_in(options.powerdown_timeout);
     const qmp::Deadline command_deadline = std::min(deadline, qmp::deadline_in(kCommandTimeout));
-    // A paused guest can't see the power button; `cont` of one that runs does nothing.
-    (void)co_await tell(*monitor, "cont", command_deadline);
-    const bool told =
-        is_usable(monitor) && co_await tell(*monitor, "system_powerdown", command_deadline);
+    // One that was told to stand still when its guest powers off would never end.
+    const qmp::Subscription powered_off =
+        monitor->subscribe([monitor, deadline](const qmp::Event& event) {
+          if (event.name == "SHUTDOWN") ask_to_quit(*monitor, deadline);
+        });
+    const bool told = co_await make_ready(*monitor, command_deadline) && is_usable(monitor) &&
+                      co_await tell(*monitor, "system_powerdown", command_deadline);
     if (told && co_await exit.wait(deadline)) co_return StopBy::kPowerdown;
     // A QEMU that ends closes its monitor a moment before it is gone.
     if (!is_usable(monitor) && co_await exit.wait(qmp::deadline_in(kClosingTime))) {
@@ -93,9 +124,7 @@ asio::awaitable<StopBy> stop_qemu(qmp::Client* monitor, ExitWatch& exit, int pid
   if (is_usable(monitor)) {
     climb(StopBy::kQuit);
     const qmp::Deadline deadline = qmp::deadline_in(options.quit_timeout);
-    // The reply may never come: QEMU resets the connection as it ends. The exit is what counts.
-    monitor->execute_raw(
-        qmp::Json{{"execute", "quit"}}, {}, [](const qmp::RawReply&) {}, deadline);
+    ask_to_quit(*monitor, deadline);
     if (co_await exit.wait(deadline)) co_return StopBy::kQuit;
   }
   climb(StopBy::kKill);

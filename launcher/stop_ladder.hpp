@@ -25,7 +25,8 @@ struct StopOptions {
 
 // Climbs until the process has ended, and tells the rung that did it. `monitor` may be null or
 // closed: then straight to SIGKILL through `pidfd`. A paused guest is continued so that it can
-// react to the power button. A second, more forceful ladder may be climbed beside a first. Throws
+// react to the power button; one that has panicked or powered off, and stands still, is not asked.
+// A second, more forceful ladder may be climbed beside a first. Throws
 // vmrig::Error when the kill is not allowed.
 boost::asio::awaitable<StopBy> stop_qemu(qmp::Client* monitor, ExitWatch& exit, int pidfd,
                                          StopOptions options);

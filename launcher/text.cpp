@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/base/utf8.hpp"
 
 namespace vmrig {
 namespace {
@@ -39,6 +41,41 @@ std::string shell_word(const std::string& word) {
     }
   }
   return out + "'";
+}
+
+bool is_shown_as_it_is(std::string_view word) {
+  while (!word.empty()) {
+    const std::size_t length = utf8_length(word);
+    if (length == 0 || is_control(word)) return false;
+    word.remove_prefix(length);
+  }
+  return true;
+}
+
+// Each byte that is not plain by its number: $'a\x0ab'.
+std::string visible_shell_word(const std::string& word) {
+  std::string out = "$'";
+  for (const char c : word) {
+    if (is_shell_safe(c) || c == ' ') {
+      out += c;
+    } else {
+      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+    }
+  }
+  return out + "'";
+}
+
+// Of a character with at most three bytes.
+unsigned code_point_of(std::string_view text) {
+  const auto byte = [text](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  switch (utf8_length(text)) {
+    case 1:
+      return byte(0);
+    case 2:
+      return (byte(0) & 0x1fU) << 6 | (byte(1) & 0x3fU);
+    default:
+      return (byte(0) & 0x0fU) << 12 | (byte(1) & 0x3fU) << 6 | (byte(2) & 0x3fU);
+  }
 }
 
 }  // namespace
@@ -142,11 +179,35 @@ std::string duration_text(std::chrono::seconds duration) {
   return fmt::format("{}d{:02}h", seconds / kDay, seconds % kDay / kHour);
 }
 
-std::string shell_quoted(const std::vector<std::string>& words) {
+std::string shell_quoted(const std::vector<std::string>& words, ShellForm form) {
   std::string out;
   for (const std::string& word : words) {
     if (!out.empty()) out += ' ';
-    out += shell_word(word);
+    const bool needs_numbers = form == ShellForm::kForTerminal && !is_shown_as_it_is(word);
+    out += needs_numbers ? visible_shell_word(word) : shell_word(word);
+  }
+  return out;
+}
+
+std::string json_text(const Json& json, int indent) {
+  const std::string text = json.dump(indent, ' ', false, Json::error_handler_t::replace);
+  std::string out;
+  out.reserve(text.size());
+  std::string_view left = text;
+  while (!left.empty()) {
+    // All but a few characters of most texts are plain; a schema of QEMU's has 250,000.
+    const auto is_plain = [](char c) { return (c >= ' ' && c <= '~') || c == '\n'; };
+    const auto plain_end = std::find_if_not(left.begin(), left.end(), is_plain);
+    out.append(left.begin(), plain_end);
+    left.remove_prefix(static_cast<std::size_t>(plain_end - left.begin()));
+    if (left.empty()) break;
+    const std::size_t length = std::max<std::size_t>(utf8_length(left), 1);
+    if (is_control(left)) {  // within a string, where an escape may stand
+      out += fmt::format("\\u{:04x}", code_point_of(left));
+    } else {
+      out += left.substr(0, length);
+    }
+    left.remove_prefix(length);
   }
   return out;
 }

@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "hostcfg/base/json.hpp"
+
 namespace vmrig {
 
 enum class Colour { kOff, kOn };
@@ -34,8 +36,14 @@ std::string table(const std::vector<std::vector<std::string>>& rows);
 // "4s", "3m12s", "2h05m", "6d04h".
 std::string duration_text(std::chrono::seconds duration);
 
-// `words` as a line that a POSIX shell reads back as exactly these words.
-std::string shell_quoted(const std::vector<std::string>& words);
+// `words` as a line that a POSIX shell reads back as exactly these words. For a terminal, words
+// with control characters in them are written as $'…', which bash, zsh and ksh read back.
+enum class ShellForm { kPosix, kForTerminal };
+std::string shell_quoted(const std::vector<std::string>& words, ShellForm form = ShellForm::kPosix);
+
+// The value as JSON text that may be shown: what is no UTF-8 in it (names from the host and the
+// guest) is replaced by a mark, and control characters are escaped. `indent` as of Json::dump.
+std::string json_text(const Json& json, int indent = -1);
 
 // The names, quoted, with commas between.
 std::string quoted_list(const std::vector<std::string>& names);

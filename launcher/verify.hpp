@@ -18,8 +18,8 @@ struct VerifyRow {
 };
 
 // In the order: vCPUs, emulator, iothreads, vhost workers, scheduler, limits, privileges, memory,
-// lock, VFIO, waits, other tasks. Only what the plan promises can fail: a thread that is not pinned may run
-// anywhere.
+// lock, VFIO, waits, other tasks. Only what the plan promises can fail: a thread that is not pinned
+// may run anywhere.
 std::vector<VerifyRow> verify(const VmState& state, const VmConfig& config,
                               const VmMeasurement& measured);
 

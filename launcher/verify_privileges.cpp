@@ -10,12 +10,12 @@ namespace vmrig {
 namespace {
 
 constexpr std::uint64_t kIpcLock = std::uint64_t{1} << 14;  // CAP_IPC_LOCK
-constexpr int kFilter = 2;  // proc_pid_status(5), Seccomp
+constexpr int kFilter = 2;                                  // proc_pid_status(5), Seccomp
 
 std::string ids_text(const char* name, const std::vector<unsigned>& ids) {
   if (ids.empty()) return fmt::format("no {}", name);
-  const bool is_one = std::all_of(ids.begin(), ids.end(),
-                                  [&ids](unsigned id) { return id == ids.front(); });
+  const bool is_one =
+      std::all_of(ids.begin(), ids.end(), [&ids](unsigned id) { return id == ids.front(); });
   return is_one ? fmt::format("{} {}", name, ids.front())
                 : fmt::format("{} {}", name, fmt::join(ids, "/"));
 }
@@ -57,11 +57,10 @@ PrivilegesVerdict judge_privileges(const QemuUser& user, bool has_sandbox,
   if (user.is_confined && rights.bounding != 0) {
     verdict.found += fmt::format(", bounding set {:#x}", rights.bounding);
   }
-  verdict.pass =
-      verdict.found == verdict.expected && (!has_sandbox || rights.seccomp == kFilter);
+  verdict.pass = verdict.found == verdict.expected && (!has_sandbox || rights.seccomp == kFilter);
   verdict.expected += has_sandbox ? ", seccomp filter" : ", any seccomp";
-  verdict.found += rights.seccomp == kFilter ? ", seccomp filter"
-                                             : fmt::format(", seccomp {}", rights.seccomp);
+  verdict.found +=
+      rights.seccomp == kFilter ? ", seccomp filter" : fmt::format(", seccomp {}", rights.seccomp);
   return verdict;
 }
 

@@ -14,6 +14,8 @@
 #include <utility>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/base/retry.hpp"
+#include "hostcfg/checkpoint.hpp"
 #include "launcher/state_dir.hpp"
 #include "qmp/unix_socket.hpp"
 
@@ -21,13 +23,23 @@ namespace vmrig {
 namespace {
 
 constexpr const char* kStateName = "state.json";
-constexpr const char* kNewStateName = ".state.json.new";
 constexpr std::size_t kMaxStateBytes = std::size_t{4} << 20;
+constexpr std::size_t kMaxRecordBytes = 4096;
+
+int open_new(int folder, const char* name) {
+  return retrying([&] {
+    return ::openat(folder, name, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+  });
+}
+
+int open_to_read(int folder, const char* name) {
+  return retrying(
+      [&] { return ::openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK); });
+}
 
 void write_all(int fd, std::string_view content, const std::string& path) {
   while (!content.empty()) {
-    const ssize_t put = ::write(fd, content.data(), content.size());
-    if (put < 0 && errno == EINTR) continue;
+    const ssize_t put = retrying([&] { return ::write(fd, content.data(), content.size()); });
     if (put < 0) throw system_error("write", path, errno);
     content.remove_prefix(static_cast<std::size_t>(put));
   }
@@ -110,50 +122,106 @@ Fd VmFolder::connect(const std::string& name, qmp::Deadline deadline) const {
 }
 
 Fd VmFolder::open_log(const char* name) const {
-  Fd fd(
-      ::openat(folder_.get(), name, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  Fd fd(retrying([&] {
+    constexpr int kFlags = O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC;
+    return ::openat(folder_.get(), name, kFlags, 0600);
+  }));
   if (!fd) throw system_error("open", path_of(name), errno);
   return fd;
 }
 
 std::string VmFolder::read_log(const char* name, std::uint64_t offset, std::size_t limit) const {
-  const Fd fd(::openat(folder_.get(), name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+  const Fd fd(open_to_read(folder_.get(), name));
   if (!fd && errno == ENOENT) return {};
   struct stat status {};
   if (!fd || ::fstat(fd.get(), &status) != 0) throw system_error("read", path_of(name), errno);
   const auto size = static_cast<std::uint64_t>(status.st_size);
+  if (offset > size) offset = 0;  // it was cut meanwhile
   const std::uint64_t start = std::max(offset, size > limit ? size - limit : 0);
   if (start >= size) return {};
   return read_up_to(fd.get(), static_cast<off_t>(start),
                     std::min(limit, static_cast<std::size_t>(size - start)), path_of(name));
 }
 
-VmState VmFolder::read_state() const {
-  const std::string path = path_of(kStateName);
-  const Fd fd(::openat(folder_.get(), kStateName, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) throw system_error("read", path, errno);
-  const std::string text = read_up_to(fd.get(), 0, kMaxStateBytes, path);
+bool VmFolder::cut_log(const char* name) const {
+  constexpr std::size_t kKept = kMaxLogBytes / 2;
+  const Fd fd(::openat(folder_.get(), name, O_RDWR | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+  struct stat status {};
+  if (!fd || ::fstat(fd.get(), &status) != 0) return false;
+  const auto size = static_cast<std::size_t>(status.st_size);
+  if (size <= kMaxLogBytes) return true;
+  std::string text;
   try {
-    return vm_state_from_json(Json::parse(text));
-  } catch (const Json::exception& fault) {
-    throw Error({.operation = "read", .object = path, .cause = fault.what(), .mend = {}});
+    text = read_up_to(fd.get(), static_cast<off_t>(size - kKept), kKept, path_of(name));
+    if (const std::size_t end = text.find('\n'); end != std::string::npos) text.erase(0, end + 1);
+    write_text((name + std::string(kOldLogSuffix)).c_str(), text);
+  } catch (const Error&) {
+    // Without space for the copy: the log must not grow all the same.
+    text.clear();
+  }
+  // Those who append go on at the new end.
+  return ::ftruncate(fd.get(), 0) == 0 && !text.empty();
+}
+
+std::string VmFolder::read_text(const char* name, std::size_t limit) const {
+  const std::string path = path_of(name);
+  const Fd fd(open_to_read(folder_.get(), name));
+  if (!fd) throw system_error("read", path, errno);
+  return read_up_to(fd.get(), 0, limit, path);
+}
+
+void VmFolder::write_text(const char* name, std::string_view text) const {
+  const std::string path = path_of(name);
+  const std::string temporary = fmt::format(".{}.new", name);
+  // Only the lock's holder writes here, so that one temporary name is enough.
+  const Fd fd(open_new(folder_.get(), temporary.c_str()));
+  if (!fd) throw system_error("write", path, errno);
+  try {
+    write_all(fd.get(), text, path);
+    if (::renameat(folder_.get(), temporary.c_str(), folder_.get(), name) != 0) {
+      throw system_error("write", path, errno);
+    }
+  } catch (const Error&) {
+    ::unlinkat(folder_.get(), temporary.c_str(), 0);
+    throw;
   }
 }
 
-void VmFolder::write_state(const VmState& state) const {
-  const std::string path = path_of(kStateName);
-  // No fsync: after a power cut the state is of no use (another boot id), and only the lock's
-  // holder writes here, so that one temporary name is enough.
-  const Fd fd(::openat(folder_.get(), kNewStateName,
-                       O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!fd) throw system_error("write", path, errno);
-  constexpr int kCompact = -1;
-  // What came from the guest's side may hold bytes that are no UTF-8: replaced, never thrown at.
-  write_all(fd.get(),
-            to_json(state).dump(kCompact, ' ', false, Json::error_handler_t::replace) + "\n", path);
-  if (::renameat(folder_.get(), kNewStateName, folder_.get(), kStateName) != 0) {
-    throw system_error("write", path, errno);
+void VmFolder::remove_file(const std::string& name) const {
+  ::unlinkat(folder_.get(), name.c_str(), 0);
+}
+
+Fd VmFolder::open_qemu_record() const {
+  Fd fd(open_new(folder_.get(), kQemuRecordName));
+  if (!fd) throw system_error("write", path_of(kQemuRecordName), errno);
+  return fd;
+}
+
+VmState VmFolder::read_state() const {
+  const std::string text = read_text(kStateName, kMaxStateBytes);
+  VmState state;
+  try {
+    state = vm_state_from_json(Json::parse(text));
+  } catch (const Json::exception& fault) {
+    throw Error(
+        {.operation = "read", .object = path_of(kStateName), .cause = fault.what(), .mend = {}});
   }
+  if (state.qemu.pid > 0) return state;
+  const Fd record(open_to_read(folder_.get(), kQemuRecordName));
+  if (!record) return state;
+  const std::string stat = read_up_to(record.get(), 0, kMaxRecordBytes, path_of(kQemuRecordName));
+  if (const auto identity = identity_in_stat(stat)) state.qemu = *identity;
+  return state;
+}
+
+void VmFolder::write_state(const VmState& state) const {
+  checkpoint("before state");
+  constexpr int kCompact = -1;
+  // No fsync: after a power cut the state is of no use (another boot id).
+  // What came from the guest's side may hold bytes that are no UTF-8: replaced, never thrown at.
+  write_text(kStateName,
+             to_json(state).dump(kCompact, ' ', false, Json::error_handler_t::replace) + "\n");
+  checkpoint("after state");
 }
 
 void VmFolder::remove() {
@@ -164,6 +232,14 @@ void VmFolder::remove() {
   delete_content(folder_.get());
   if (::rmdir(doomed.c_str()) != 0 && errno != ENOENT) {
     throw system_error("remove the folder", doomed, errno);
+  }
+}
+
+void VmFolder::remove_if_possible() {
+  try {
+    remove();
+  } catch (const Error&) {
+    // It stays, as that of a dead VM, for the next start or recover.
   }
 }
 

@@ -10,8 +10,8 @@
 namespace vmrig {
 namespace {
 
-constexpr std::array<std::string_view, 6> kRunStateNames = {"starting", "running", "paused",
-                                                            "stopping", "ended",   "crashed"};
+constexpr std::array<std::string_view, 7> kRunStateNames = {
+    "starting", "running", "paused", "stopping", "ended", "crashed", "restarting"};
 
 Json to_json(const ProcessIdentity& process) {
   return {{"pid", process.pid}, {"start_time", process.start_time}};
@@ -204,6 +204,10 @@ std::vector<PassedRecord> passed_records(const std::vector<PassedDevice>& device
   return records;
 }
 
+bool has_run(const VmState& state) {
+  return state.state != RunState::kStarting && state.state != RunState::kRestarting;
+}
+
 Json to_json(const VmState& state) {
   Json threads = Json::array();
   for (const VmThread& thread : state.threads) threads.push_back(to_json(thread));
@@ -226,6 +230,8 @@ Json to_json(const VmState& state) {
           {"started_at", state.started_at},
           {"ended_at", state.ended_at},
           {"stop_timeout_s", state.stop_timeout_s},
+          {"restarts", state.restarts},
+          {"last_end", state.last_end},
           {"qemu_path", state.qemu_path},
           {"qemu_version", state.qemu_version},
           {"accel", state.accel},
@@ -268,6 +274,8 @@ VmState vm_state_from_json(const Json& json) {
     state.started_at = json.at("started_at").get<std::int64_t>();
     state.ended_at = json.at("ended_at").get<std::int64_t>();
     state.stop_timeout_s = json.at("stop_timeout_s").get<int>();
+    state.restarts = json.value("restarts", 0);
+    state.last_end = json.value("last_end", std::string());
     state.qemu_path = json.at("qemu_path").get<std::string>();
     state.qemu_version = json.at("qemu_version").get<std::string>();
     state.accel = json.at("accel").get<std::string>();
@@ -286,7 +294,8 @@ VmState vm_state_from_json(const Json& json) {
     // Versions in which QEMU was as vmrig have none of these three.
     state.disks = disks_from_json(json.value("disks", Json::object()));
     state.next_fd_set = json.value("next_fd_set", VmState::kFirstHotplugFdSet);
-    if (json.contains("user") && !json["user"].is_null()) state.user = qemu_user_from_json(json["user"]);
+    if (json.contains("user") && !json["user"].is_null())
+      state.user = qemu_user_from_json(json["user"]);
     if (json.contains("nic_forms")) state.nic_forms = nic_forms_from_json(json["nic_forms"]);
     state.usb_places = json.value("usb_places", std::map<std::string, std::string>());
     state.pending_unplugs = json.value("pending_unplugs", std::vector<std::string>());

@@ -25,7 +25,8 @@
 
 namespace vmrig {
 
-enum class RunState { kStarting, kRunning, kPaused, kStopping, kEnded, kCrashed };
+// kRestarting: QEMU has ended, and is about to be started anew.
+enum class RunState { kStarting, kRunning, kPaused, kStopping, kEnded, kCrashed, kRestarting };
 
 std::string_view run_state_name(RunState state);  // "starting", "running", …
 
@@ -100,6 +101,8 @@ struct VmState {
   std::int64_t started_at = 0;  // seconds since the epoch
   std::int64_t ended_at = 0;    // 0 while it lives
   int stop_timeout_s = 60;
+  int restarts = 0;      // of QEMU, since the start
+  std::string last_end;  // why QEMU had to be started anew last; empty: it had not
   std::string qemu_path;
   std::string qemu_version;
   std::string accel;  // "kvm", "tcg"
@@ -111,7 +114,7 @@ struct VmState {
   std::vector<NicRecord> nics;
   std::map<std::string, DiskRecord> disks;        // by id
   int next_fd_set = kFirstHotplugFdSet;           // for files that come later
-  std::optional<QemuUser> user;  // none: of a version before users
+  std::optional<QemuUser> user;                   // none: of a version before users
   NicForms nic_forms;                             // that this QEMU takes
   std::map<std::string, std::string> usb_places;  // of the host's USB devices, by id
   std::vector<std::string> pending_unplugs;       // ids that the guest has not given free yet
@@ -119,6 +122,9 @@ struct VmState {
   std::vector<HostChange> host_changes;  // in order; the journal says what has been done of them
   Json config = Json::object();          // with all defaults filled in
 };
+
+// False for one whose supervisor was killed before its QEMU ran the guest, at the start or anew.
+bool has_run(const VmState& state);
 
 Json to_json(const VmState& state);
 // Throws vmrig::Error when it is no state of this format.

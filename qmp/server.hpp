@@ -28,6 +28,9 @@ struct ServerOptions {
   FramingLimits limits{kMaxRequestBytes, kMaxNesting};
   /// Bytes that may wait for a client to read them; past it the client is dropped.
   std::size_t max_queued_bytes = std::size_t{8} << 20;
+  /// The same of events alone: what a guest causes as often as it likes costs less memory than what
+  /// the client itself has asked for.
+  std::size_t max_queued_event_bytes = std::size_t{1} << 20;
   /// Commands of one client under way; past it no more is read from it until one is answered.
   std::size_t max_pending_commands = 256;
   /// Clients at once; further ones are closed at once.

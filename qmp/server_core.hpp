@@ -106,6 +106,7 @@ class Server::Session : public std::enable_shared_from_this<Server::Session> {
   SlotNumber next_oob_ = SlotNumber{1} << 63;
   std::string out_;
   std::size_t out_sent_ = 0;
+  std::size_t queued_event_bytes_ = 0;  // at most: since nothing waited last
   bool negotiated_ = false;
   bool oob_enabled_ = false;
   bool open_ = true;

@@ -319,7 +319,15 @@ void Server::Session::complete(SlotNumber slot, std::string line) {
 }
 
 void Server::Session::send_event(std::string_view text) {
-  if (negotiated_) send(text);
+  if (!negotiated_) return;
+  if (out_.empty()) queued_event_bytes_ = 0;
+  const std::size_t waiting = std::min(queued_event_bytes_, out_.size() - out_sent_);
+  if (waiting + text.size() > core_->options_.max_queued_event_bytes) {
+    drop("it does not read its events");
+    return;
+  }
+  send(text);
+  if (!out_.empty()) queued_event_bytes_ += text.size();
 }
 
 void Server::Session::send(std::string_view text) {

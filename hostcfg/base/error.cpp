@@ -3,7 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
+
+#include "hostcfg/base/utf8.hpp"
 
 namespace vmrig {
 namespace {
@@ -18,30 +19,6 @@ std::string one_line(const Error::Parts& parts) {
   if (!parts.object.empty()) append(" ", quote(parts.object));
   if (!parts.cause.empty()) append(": ", parts.cause);
   return text;
-}
-
-// The length of the valid UTF-8 sequence at the front of `text`, or 0.
-std::size_t utf8_length(std::string_view text) {
-  const auto lead = static_cast<unsigned char>(text.front());
-  const std::size_t length = lead < 0x80                    ? 1
-                             : lead >= 0xc2 && lead <= 0xdf ? 2
-                             : lead >= 0xe0 && lead <= 0xef ? 3
-                             : lead >= 0xf0 && lead <= 0xf4 ? 4
-                                                            : 0;
-  if (length == 0 || length > text.size()) return 0;
-  // Overlong forms hide a control byte, and surrogates and what is above U+10FFFF are no text:
-  // Unicode 15, table 3-7. Only the second byte tells them from others.
-  const auto second = length < 3 ? 0 : static_cast<unsigned char>(text[1]);
-  if ((lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) ||
-      (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f)) {
-    return 0;
-  }
-  const bool continued =
-      std::all_of(text.begin() + 1, text.begin() + static_cast<std::ptrdiff_t>(length),
-                  [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0) == 0x80; });
-  // C1 controls (U+0080 to U+009F) drive terminals too, and so are no text.
-  const bool control = length == 2 && lead == 0xc2 && static_cast<unsigned char>(text[1]) < 0xa0;
-  return continued && !control ? length : 0;
 }
 
 }  // namespace
@@ -94,7 +71,13 @@ std::string quote(std::string_view text) {
   std::string out = "\"";
   while (!text.empty()) {
     const char c = text.front();
-    const std::size_t length = utf8_length(text);
+    if (c >= ' ' && c <= '~' && c != '"' && c != '\\') {
+      out += c;
+      text.remove_prefix(1);
+      continue;
+    }
+    const std::size_t length = std::max<std::size_t>(utf8_length(text), 1);
+    const bool is_shown = utf8_length(text) != 0 && !is_control(text);
     if (c == '"' || c == '\\') {
       out += '\\';
       out += c;
@@ -105,11 +88,13 @@ std::string quote(std::string_view text) {
     } else if (c == '\t') {
       out += "\\t";
       text.remove_prefix(1);
-    } else if (length == 0 || static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-      text.remove_prefix(1);
-    } else {
+    } else if (is_shown) {
       out += text.substr(0, length);
+      text.remove_prefix(length);
+    } else {
+      for (const char byte : text.substr(0, length)) {
+        out += fmt::format("\\x{:02x}", static_cast<unsigned char>(byte));
+      }
       text.remove_prefix(length);
     }
   }

@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "hostcfg/base/nearest.hpp"
+#include "hostcfg/base/utf8.hpp"
 
 namespace vmrig {
 namespace {
@@ -32,10 +33,12 @@ struct Report {
   }
 };
 
+constexpr std::size_t kMostShown = 60;  // bytes of a value
+
 std::string short_value(const Json& value) {
   if (value.is_string()) {
     const std::string& text = value.get_ref<const std::string&>();
-    return text.size() <= 60 ? quote(text) : quote(text.substr(0, 57)) + "…";
+    return text.size() <= kMostShown ? quote(text) : quote(text.substr(0, kMostShown - 3)) + "…";
   }
   if (value.is_object()) return "an object";
   if (value.is_array()) return "a list";
@@ -78,6 +81,13 @@ class Reader : public Shape {
     const std::string& given = value_.get_ref<const std::string&>();
     if (given.find('\0') != std::string::npos) {
       return report_(path_, "holds a NUL byte, which no argument of a program can");
+    }
+    // Of the environment, of --set or of the config's own folder: the file itself is UTF-8.
+    if (!is_utf8(given)) {
+      return report_(
+          path_,
+          fmt::format("{} is no UTF-8, which QEMU's options and QMP are in", short_value(value_)),
+          "give what it names a name in UTF-8, by a symlink say");
     }
     if (given.size() < rule.min_length) return report_(path_, "is empty");
     if (given.size() > rule.max_length) {
@@ -130,7 +140,8 @@ class Reader : public Shape {
       }
       value = given;
     } catch (const std::invalid_argument& refused) {
-      report_(path_, refused.what());
+      const bool is_long = value_.get_ref<const std::string&>().size() > kMostShown;
+      report_(path_, is_long ? short_value(value_) + " is not a size" : refused.what());
     }
   }
 

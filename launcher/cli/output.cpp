@@ -32,8 +32,7 @@ void write_out(std::string_view text) {
 
 void write_json(const Json& json) {
   const int indent = stdout_is_terminal() ? 2 : -1;
-  // Names from the host and the guest need not be UTF-8; an answer with a mark beats none.
-  write_out(json.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n");
+  write_out(json_text(json, indent) + "\n");
 }
 
 bool stdout_is_terminal() { return ::isatty(STDOUT_FILENO) == 1; }

@@ -44,7 +44,7 @@ Json json_of(const Diagnostic& diagnostic) {
 
 std::string one_json_line(ExitStatus status, Json errors) {
   const Json whole = {{"status", static_cast<int>(status)}, {"errors", std::move(errors)}};
-  return whole.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return json_text(whole) + "\n";
 }
 
 Report of_diagnostics(const DiagnosticsError& fault, ErrorForm form) {

@@ -32,7 +32,7 @@ std::vector<Command> all_commands() {
       {"sriov set", "PF --vfs N", "Make VFs of a PF, or take them away", define_sriov_set},
       {"probe", "[QEMU]", "Show what a QEMU can do", define_probe},
       {"schema", "", "Print the JSON Schema of a config", define_schema},
-      {"recover", "", "Undo on the host what dead VMs left, and remove them", define_recover},
+      {"recover", "[NAME]", "Undo on the host what dead VMs left, and remove them", define_recover},
       {"version", "", "Print the version", define_version},
   };
 }

@@ -51,6 +51,16 @@ std::string qmp_history_file() {
   return error ? std::string() : base + "/vmrig/qmp-history";
 }
 
+ServiceSettings take_service_settings() {
+  ServiceSettings settings =
+      service_settings(environment_value("NOTIFY_SOCKET"), environment_value("WATCHDOG_USEC"),
+                       environment_value("WATCHDOG_PID"), ::getpid());
+  for (const char* name : {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"}) {
+    ::unsetenv(name);  // NOLINT(concurrency-mt-unsafe)
+  }
+  return settings;
+}
+
 std::string absolute_path(const std::string& path) {
   if (path.starts_with('/')) return path;
   std::error_code error;

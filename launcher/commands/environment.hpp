@@ -5,6 +5,7 @@
 #include <string>
 
 #include "launcher/cli/command_line.hpp"
+#include "launcher/notify_socket.hpp"
 
 namespace vmrig {
 
@@ -23,6 +24,10 @@ std::string cache_folder();
 // Where typed QMP commands are remembered: $XDG_STATE_HOME or ~/.local/state; made when it is not
 // there. Empty for nowhere.
 std::string qmp_history_file();
+
+// What a service manager has put there. It is taken out: QEMU and helpers are none of its business.
+// To be called before a fork, when the process is still the one that was started.
+ServiceSettings take_service_settings();
 
 // `path` made absolute by the working folder; nothing is resolved.
 std::string absolute_path(const std::string& path);

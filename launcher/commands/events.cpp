@@ -19,6 +19,7 @@
 #include "launcher/commands/commands.hpp"
 #include "launcher/commands/seconds.hpp"
 #include "launcher/commands/vm_connection.hpp"
+#include "launcher/text.hpp"
 #include "qmp/error.hpp"
 #include "qmp/schema.hpp"
 
@@ -108,7 +109,7 @@ ExitStatus follow(const EventsOptions& options, const Context& context) {
   for (std::size_t printed = 0; !count || printed < *count; ++printed) {
     try {
       const qmp::Event event = vm.client().wait_event(match, deadline);
-      write_out(event.to_json().dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+      write_out(json_text(event.to_json()) + "\n");
     } catch (const qmp::Error& fault) {
       if (fault.kind() == qmp::ErrorKind::timeout) return ExitStatus::kTimeUp;
       if (fault.kind() != qmp::ErrorKind::closed) throw vm.explain(fault);

@@ -61,6 +61,11 @@ std::string name_of_pf(const HostFacts& facts, const PciAddress& pf) {
                                                           : device->net_devices.front();
 }
 
+bool is_bridge(const PciDeviceFacts& device) {
+  constexpr std::uint32_t kBridgeClass = 0x06;
+  return device.class_code >> 16 == kBridgeClass;
+}
+
 DeviceNames::DeviceNames(const std::vector<PciDeviceFacts>& devices) {
   std::vector<std::pair<std::uint16_t, std::uint16_t>> ids;
   ids.reserve(devices.size());

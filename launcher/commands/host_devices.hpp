@@ -31,6 +31,9 @@ const PciDeviceFacts& find_pf(const HostFacts& facts, const std::string& name);
 // The PF's network device, else its address.
 std::string name_of_pf(const HostFacts& facts, const PciAddress& pf);
 
+// A PCI bridge: nothing that a guest could be given.
+bool is_bridge(const PciDeviceFacts& device);
+
 // Names from pci.ids, or ids where it does not know them: "8086:1563 Ethernet Controller X550".
 class DeviceNames {
  public:

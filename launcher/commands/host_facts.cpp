@@ -6,6 +6,7 @@
 #include "hostcfg/topology.hpp"
 #include "launcher/cli/output.hpp"
 #include "launcher/commands/commands.hpp"
+#include "launcher/text.hpp"
 
 namespace vmrig {
 
@@ -15,7 +16,7 @@ RunCommand define_host_facts(CommandLine& line) {
   line.flag("--json", "As JSON, which is the only form", *json);
   return [json](const Context&) {
     const HostFacts facts = read_host_facts(FactsRequest{}, Topology::of_this_host());
-    write_out(to_json(facts).dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+    write_out(json_text(to_json(facts), 2) + "\n");
     return ExitStatus::kDone;
   };
 }

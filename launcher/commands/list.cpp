@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "launcher/cli/output.hpp"
 #include "launcher/commands/commands.hpp"
 #include "launcher/commands/environment.hpp"
+#include "launcher/commands/vm_silence.hpp"
 #include "launcher/commands/vm_summary.hpp"
 #include "launcher/machine_map.hpp"
 #include "launcher/show_machine_map.hpp"
@@ -24,10 +26,17 @@ namespace {
 
 std::string or_dash(const std::string& text) { return text.empty() ? "-" : printable(text); }
 
-std::vector<std::string> row(const VmEntry& entry) {
+// "running", "running, QEMU silent".
+std::string state_text(const VmEntry& entry, Silent silent) {
+  std::string text(condition_name(entry.condition));
+  if (silent != Silent::kNobody) text += fmt::format(", {} silent", name_of(silent));
+  return text;
+}
+
+std::vector<std::string> row(const VmEntry& entry, Silent silent) {
   const VmSummary vm = summarise(entry);
   return {printable(entry.name),
-          std::string(condition_name(entry.condition)),
+          state_text(entry, silent),
           vm.pid > 0 ? fmt::format("{}", vm.pid) : "-",
           vm.vcpus > 0 ? fmt::format("{}", vm.vcpus) : "-",
           or_dash(vm.memory),
@@ -35,7 +44,7 @@ std::vector<std::string> row(const VmEntry& entry) {
           vm.uptime ? duration_text(*vm.uptime) : "-"};
 }
 
-Json json_of(const VmEntry& entry) {
+Json json_of(const VmEntry& entry, Silent silent) {
   const VmSummary vm = summarise(entry);
   Json out = {{"name", entry.name},
               {"state", condition_name(entry.condition)},
@@ -45,6 +54,7 @@ Json json_of(const VmEntry& entry) {
               {"memory", vm.memory},
               {"node", vm.node ? Json(*vm.node) : Json(nullptr)},
               {"uptime_s", vm.uptime ? Json(vm.uptime->count()) : Json(nullptr)}};
+  if (silent != Silent::kNobody) out["silent"] = name_of(silent);
   if (!vm.reason.empty()) out["reason"] = vm.reason;
   if (!entry.problem.empty()) out["problem"] = entry.problem;
   return out;
@@ -86,16 +96,20 @@ ExitStatus list_cpus(bool json, const Context& context) {
 // No VMs: only the heading, or an empty list, and status 0. That is an answer, not a fault.
 ExitStatus list(bool json, const Context& context) {
   std::vector<VmEntry> entries;
-  if (const auto root = StateRoot::open_existing(state_folder(context))) entries = root->list();
+  std::map<std::string, Silent> silent;
+  if (const auto root = StateRoot::open_existing(state_folder(context))) {
+    entries = root->list();
+    silent = find_silent(*root, entries);
+  }
   if (json) {
     Json all = Json::array();
-    for (const VmEntry& entry : entries) all.push_back(json_of(entry));
+    for (const VmEntry& entry : entries) all.push_back(json_of(entry, silent[entry.name]));
     write_json(all);
     return ExitStatus::kDone;
   }
   std::vector<std::vector<std::string>> rows = {
       {"NAME", "STATE", "PID", "VCPUS", "MEMORY", "NODE", "UPTIME"}};
-  for (const VmEntry& entry : entries) rows.push_back(row(entry));
+  for (const VmEntry& entry : entries) rows.push_back(row(entry, silent[entry.name]));
   write_out(table(rows));
   return ExitStatus::kDone;
 }

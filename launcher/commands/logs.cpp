@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -43,6 +44,12 @@ class LogReader {
   // All that has come since.
   std::string read_on() {
     std::string text;
+    struct stat status {};
+    // One that was cut begins anew.
+    if (file_ && ::fstat(file_.get(), &status) == 0 &&
+        status.st_size < ::lseek(file_.get(), 0, SEEK_CUR)) {
+      ::lseek(file_.get(), 0, SEEK_SET);
+    }
     std::array<char, 16384> buffer{};
     while (file_) {
       const ssize_t got = ::read(file_.get(), buffer.data(), buffer.size());
@@ -118,7 +125,13 @@ ExitStatus logs(const LogsOptions& options, const Context& context) {
   const VmEntry entry = find_vm(root, options.name);
   const VmFolder folder = root.folder(options.name);
   std::vector<LogReader> all;
+  // Before each stands what was cut off of it.
+  const auto path_of = [&folder](const char* name, std::string_view suffix) {
+    return folder.path_of(name + std::string(suffix));
+  };
+  all.emplace_back("QEMU, before", path_of(kQemuLogName, kOldLogSuffix));
   all.emplace_back("QEMU", folder.path_of(kQemuLogName));
+  all.emplace_back("vmrig, before", path_of(kVmrigLogName, kOldLogSuffix));
   all.emplace_back("vmrig", folder.path_of(kVmrigLogName));
   // Watched before the first read: nothing can come between the two unseen.
   const Fd inotify = options.follow ? watch(all) : Fd();

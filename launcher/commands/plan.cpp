@@ -38,7 +38,8 @@ ExitStatus plan(const PlanOptions& options, const Context& context) {
                    options.sources.facts_path ? "/run/vmrig" : state_folder(context));
   if (options.argv) {
     prepared.plan.require_good();
-    write_out(shell_quoted(prepared.plan.argv()) + "\n");
+    const ShellForm form = stdout_is_terminal() ? ShellForm::kForTerminal : ShellForm::kPosix;
+    write_out(shell_quoted(prepared.plan.argv(), form) + "\n");
     return ExitStatus::kDone;
   }
   SeatsByCpu seats = seats_of(prepared.plan);

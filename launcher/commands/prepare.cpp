@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "hostcfg/base/json_document.hpp"
@@ -16,6 +17,7 @@
 #include "launcher/image_chain.hpp"
 #include "launcher/initial_state.hpp"
 #include "launcher/net_shares.hpp"
+#include "launcher/orphans.hpp"
 #include "launcher/state_dir.hpp"
 #include "launcher/vf_shares.hpp"
 
@@ -93,7 +95,6 @@ PreparedPlan plan_with(const Qemu& qemu, const PlanSources& sources, const VmCon
     FactsRequest request;
     request.paths = paths_of(config);
     request.paths.push_back(qemu.path);
-    request.images = chained_images(config);
     if (config.security.user != kAutoUser && config.security.user != kCallingUser) {
       request.users.push_back(config.security.user);
     }
@@ -103,6 +104,7 @@ PreparedPlan plan_with(const Qemu& qemu, const PlanSources& sources, const VmCon
                           : FactsRequest::Devices::kSkip;
     request.usb =
         wants_usb_devices(config) ? FactsRequest::Devices::kRead : FactsRequest::Devices::kSkip;
+    if (forwards_ports(config)) request.listeners = FactsRequest::Devices::kRead;
     facts = read_host_facts(request, *topology);
   }
   Plan plan = make_plan({.config = config,
@@ -129,6 +131,51 @@ void recover_with_notes(StateRoot& root, const StateRoot::Lock& lock) {
     }
     for (const std::string& problem : vm.problems) note(problem);
   }
+}
+
+constexpr std::chrono::seconds kEndTimeout{30};
+
+// Of the name that is to be started: what its killed predecessor holds is wanted back. Before the
+// lock, so that no other start waits for it.
+void end_predecessor(const StateRoot& root, const std::string& name) {
+  std::vector<VmEntry> predecessor;
+  if (!why_bad_name(name).empty()) return;
+  if (std::optional<VmEntry> vm = root.find(name)) predecessor.push_back(std::move(*vm));
+  (void)end_doomed(predecessor, qmp::deadline_in(kEndTimeout));
+}
+
+// What `vmrig recover` does, but waits for nobody: what takes longer is done beside this start, and
+// counts as held until then. Returns the VMs after it.
+std::vector<VmEntry> recover_first(StateRoot& root, const StateRoot::Lock& lock) {
+  // Read once, unless there is something to recover: on a host of many VMs this is what a start
+  // takes longest for, with all others waiting.
+  std::vector<VmEntry> vms = root.list();
+  std::vector<std::string> orphans;
+  for (const VmEntry& vm : vms) {
+    // One that ran in the foreground is for its service manager to go on with (run --take-over).
+    if (is_orphan(vm) && vm.state->detached) orphans.push_back(vm.name);
+  }
+  try {
+    (void)end_doomed(vms, qmp::Deadline{});
+  } catch (const Error& error) {
+    note(error.what());
+  }
+  if (!orphans.empty()) adopt_orphans_unheard(root.path(), orphans);
+  const auto is_dead = [](const VmEntry& vm) { return !vm.living(); };
+  if (std::none_of(vms.begin(), vms.end(), is_dead)) return vms;
+  recover_with_notes(root, lock);
+  return root.list();
+}
+
+// What a start that fails has claimed.
+void give_claim_back(VmFolder& folder, const StateRoot::Lock& lock) {
+  LinuxHost host;
+  try {
+    if (!undo_host_steps(host, folder, lock).complete()) return;
+  } catch (const Error&) {
+    return;  // it is in the journal, for the next start or recover
+  }
+  folder.remove_if_possible();
 }
 
 }  // namespace
@@ -160,15 +207,9 @@ LaunchRequest claim_vm(const Context& context, const PlanSources& sources, RunMo
   const VmConfig config = read_config(sources);
   const Qemu qemu = find_out_about_qemu(sources, config);  // may take a while: before the lock
   StateRoot root = StateRoot::open(state_folder(context));
+  end_predecessor(root, config.name);
   const StateRoot::Lock lock = root.lock();
-  // Read once, unless there is something to recover: on a host of many VMs this is what a start
-  // takes longest for, with all others waiting.
-  std::vector<VmEntry> vms = root.list();
-  const auto is_dead = [](const VmEntry& vm) { return !vm.living(); };
-  if (std::any_of(vms.begin(), vms.end(), is_dead)) {
-    recover_with_notes(root, lock);
-    vms = root.list();
-  }
+  const std::vector<VmEntry> vms = recover_first(root, lock);
   // What this very name holds is no conflict: claim() tells that it runs already.
   std::vector<Lease> leases = leases_of(vms);
   std::erase_if(leases, [&](const Lease& lease) { return lease.vm == config.name; });
@@ -181,8 +222,13 @@ LaunchRequest claim_vm(const Context& context, const PlanSources& sources, RunMo
   VmState state = initial_state(prepared.plan, mode);
   VmFolder folder = root.claim(lock, state);
   LinuxHost host;
-  claim_vf_shares(host, prepared.plan, folder, lock);
-  claim_net_shares(host, prepared.plan, folder, lock);
+  try {
+    claim_vf_shares(host, prepared.plan, folder, lock);
+    claim_net_shares(host, prepared.plan, folder, lock);
+  } catch (const Error&) {
+    give_claim_back(folder, lock);
+    throw;
+  }
   if (!pins_threads(prepared.plan)) prepared.topology.reset();
   return {.plan = std::move(prepared.plan),
           .folder = std::move(folder),

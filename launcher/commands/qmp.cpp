@@ -13,6 +13,7 @@
 #include "launcher/commands/qmp_session.hpp"
 #include "launcher/commands/seconds.hpp"
 #include "launcher/commands/vm_connection.hpp"
+#include "launcher/text.hpp"
 
 namespace vmrig {
 namespace {
@@ -34,7 +35,7 @@ ExitStatus run_one(const QmpOptions& options, const Context& context,
   VmConnection vm = VmConnection::open(context, options.name);
   const Json value = vm.execute(*options.command, std::move(arguments), qmp::deadline_in(timeout));
   if (options.json) {
-    write_out(value.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+    write_out(json_text(value) + "\n");
   } else {
     write_json(value);
   }

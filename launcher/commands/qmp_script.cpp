@@ -14,6 +14,7 @@
 #include "launcher/cli/report.hpp"
 #include "launcher/commands/qmp_exchange.hpp"
 #include "launcher/commands/qmp_session.hpp"
+#include "launcher/text.hpp"
 
 namespace vmrig {
 namespace {
@@ -75,9 +76,7 @@ class ScriptLines {
   std::array<char, kChunk> buffer_{};
 };
 
-std::string one_line(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-}
+std::string one_line(const Json& json) { return json_text(json) + "\n"; }
 
 Json own_refusal(const std::string& desc) {
   return Json{{"error", {{"class", "GenericError"}, {"desc", desc}}}};

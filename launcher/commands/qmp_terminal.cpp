@@ -18,6 +18,7 @@
 #include "launcher/commands/environment.hpp"
 #include "launcher/commands/qmp_exchange.hpp"
 #include "launcher/commands/qmp_session.hpp"
+#include "launcher/text.hpp"
 
 namespace vmrig {
 namespace {
@@ -130,14 +131,10 @@ class Terminal {
     }
   }
 
-  static std::string dump(const Json& json, int indent) {
-    return printable_lines(json.dump(indent, ' ', false, Json::error_handler_t::replace));
-  }
-
   std::string reply_text(const Json& reply) const {
-    if (options_.form == QmpSessionOptions::Form::kJson) return dump(reply, -1) + "\n";
+    if (options_.form == QmpSessionOptions::Form::kJson) return json_text(reply) + "\n";
     if (const auto value = reply.find("return"); value != reply.end()) {
-      return dump(*value, 2) + "\n";
+      return json_text(*value, 2) + "\n";
     }
     const Json& error = reply.at("error");
     return styled(printable(fmt::format("{}: {}", error.value("class", std::string()),
@@ -147,9 +144,9 @@ class Terminal {
   }
 
   std::string event_text(const qmp::Event& event) const {
-    if (options_.form == QmpSessionOptions::Form::kJson) return dump(event.to_json(), -1) + "\n";
+    if (options_.form == QmpSessionOptions::Form::kJson) return json_text(event.to_json()) + "\n";
     const std::string text = fmt::format("{} {} {}", clock_text(event.seconds, event.microseconds),
-                                         printable(event.name), dump(event.data, -1));
+                                         printable(event.name), json_text(event.data));
     return styled(text, Style::kDim, stdout_colour()) + "\n";
   }
 

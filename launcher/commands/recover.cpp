@@ -1,7 +1,6 @@
 // vmrig recover: undo what dead VMs left on the host, remove what they left behind, and give VMs
 // whose supervisor was killed a new one.
 #include <fmt/format.h>
-#include <signal.h>
 
 #include <chrono>
 #include <memory>
@@ -12,11 +11,10 @@
 #include "launcher/cli/output.hpp"
 #include "launcher/commands/commands.hpp"
 #include "launcher/commands/environment.hpp"
-#include "launcher/daemonize.hpp"
+#include "launcher/commands/vm_connection.hpp"
 #include "launcher/host_work.hpp"
-#include "launcher/process.hpp"
+#include "launcher/orphans.hpp"
 #include "launcher/state_dir.hpp"
-#include "launcher/supervisor.hpp"
 
 namespace vmrig {
 namespace {
@@ -37,59 +35,8 @@ std::string_view result_name(UndoLine::Result result) {
   return "";
 }
 
-constexpr std::chrono::seconds kKillTimeout{10};
-
-// A VM whose guest has never run: there is nothing to go on with.
-void end_unborn(const VmEntry& entry) {
-  const Fd qemu = open_pidfd(entry.state->qemu);
-  if (!qemu || !send_signal(qemu.get(), SIGKILL)) return;
-  (void)wait_for_exit(qemu.get(), qmp::deadline_in(kKillTimeout));
-}
-
-int supervise_orphan(const std::string& name, const Context& context, ReadyPipe& pipe) {
-  std::optional<Adoption> adoption;
-  {
-    StateRoot root = StateRoot::open(state_folder(context));
-    const StateRoot::Lock lock = root.lock();
-    VmState state;
-    if (std::optional<VmFolder> folder = root.adopt(lock, name, state)) {
-      adoption.emplace(Adoption{.folder = std::move(*folder), .state = std::move(state)});
-    }
-  }
-  if (!adoption) {  // somebody was faster, or it has ended
-    pipe.ready(Json(nullptr));
-    return static_cast<int>(ExitStatus::kDone);
-  }
-  SuperviseOptions options;
-  options.mode = RunMode::kDetached;
-  options.on_running = [&pipe](const VmState& state) {
-    pipe.ready(Json{{"name", state.name},
-                    {"supervisor", state.supervisor.pid},
-                    {"pid", state.qemu.pid},
-                    {"state", run_state_name(state.state)}});
-  };
-  return static_cast<int>(supervise(std::move(*adoption), std::move(options)).status());
-}
-
-struct Adopted {
-  std::vector<Json> vms;
-  std::vector<std::string> problems;
-};
-
-// Each gets a process of its own. To be called without the state folder's lock.
-Adopted adopt_orphans(const std::vector<std::string>& names, const Context& context) {
-  Adopted adopted;
-  for (const std::string& name : names) {
-    try {
-      Json vm =
-          run_detached([&](ReadyPipe& pipe) { return supervise_orphan(name, context, pipe); });
-      if (!vm.is_null()) adopted.vms.push_back(std::move(vm));
-    } catch (const Error& error) {
-      adopted.problems.push_back(error.what());
-    }
-  }
-  return adopted;
-}
+// A QEMU with a large memory takes its time to give it back.
+constexpr std::chrono::seconds kEndTimeout{30};
 
 Json recovered_json(const std::vector<RecoveredVm>& all) {
   Json removed = Json::array();
@@ -125,24 +72,56 @@ std::string recovered_text(const std::vector<RecoveredVm>& all) {
   return text;
 }
 
-ExitStatus recover(bool json, const Context& context) {
-  std::vector<RecoveredVm> all;
-  std::vector<std::string> orphans;
-  if (auto root = StateRoot::open_own(state_folder(context))) {
-    const StateRoot::Lock lock = root->lock();
-    for (const VmEntry& entry : root->list()) {
-      if (entry.condition != VmCondition::kOrphaned || !entry.state) continue;
-      if (entry.state->state == RunState::kStarting) {
-        end_unborn(entry);
-      } else {
-        orphans.push_back(entry.name);
-      }
-    }
-    LinuxHost host;
-    all = recover_dead_vms(*root, lock, host);
+struct Recovered {
+  std::vector<RecoveredVm> vms;
+  Adopted adopted;
+};
+
+struct RecoverOptions {
+  std::optional<std::string> name;  // none: all VMs
+  bool json = false;
+};
+
+std::vector<VmEntry> wanted_vms(const StateRoot& root, const RecoverOptions& options) {
+  if (!options.name) return root.list();
+  return {find_vm(root, *options.name)};
+}
+
+void undo_dead(StateRoot& root, const RecoverOptions& options,
+               std::vector<RecoveredVm>& recovered) {
+  const StateRoot::Lock lock = root.lock();
+  LinuxHost host;
+  for (RecoveredVm& vm : recover_dead_vms(root, lock, host, options.name)) {
+    recovered.push_back(std::move(vm));
   }
-  const Adopted adopted = adopt_orphans(orphans, context);
-  if (json) {
+}
+
+Recovered recover_wanted(const std::string& folder, const RecoverOptions& options) {
+  Recovered all;
+  std::optional<StateRoot> root = StateRoot::open_own(folder);
+  if (!root) return all;
+  const std::vector<VmEntry> wanted = wanted_vms(*root, options);
+  // Without the lock: what ends keeps no start waiting.
+  if (!end_doomed(wanted, qmp::deadline_in(kEndTimeout))) {
+    all.adopted.problems.emplace_back("a QEMU was killed, and the kernel does not end it: dmesg");
+  }
+  undo_dead(*root, options, all.vms);
+  std::vector<std::string> orphans;
+  for (const VmEntry& entry : wanted) {
+    if (is_orphan(entry)) orphans.push_back(entry.name);
+  }
+  Adopted adopted = adopt_orphans(folder, orphans);
+  if (adopted.have_some_ended) undo_dead(*root, options, all.vms);
+  all.adopted.vms = std::move(adopted.vms);
+  for (std::string& problem : adopted.problems) {
+    all.adopted.problems.push_back(std::move(problem));
+  }
+  return all;
+}
+
+ExitStatus recover(const RecoverOptions& options, const Context& context) {
+  const auto [all, adopted] = recover_wanted(state_folder(context), options);
+  if (options.json) {
     Json out = recovered_json(all);
     out["adopted"] = adopted.vms;
     out["problems"] = adopted.problems;
@@ -166,9 +145,10 @@ ExitStatus recover(bool json, const Context& context) {
 }  // namespace
 
 RunCommand define_recover(CommandLine& line) {
-  auto json = std::make_shared<bool>(false);
-  line.flag("--json", "As JSON", *json);
-  return [json](const Context& context) { return recover(*json, context); };
+  auto options = std::make_shared<RecoverOptions>();
+  line.positional("NAME", "This VM alone, and not all of them", options->name);
+  line.flag("--json", "As JSON", options->json);
+  return [options](const Context& context) { return recover(*options, context); };
 }
 
 }  // namespace vmrig

@@ -2,10 +2,14 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <optional>
+#include <string>
+#include <utility>
 
 #include "launcher/cli/progress_line.hpp"
 #include "launcher/cli/report.hpp"
 #include "launcher/commands/commands.hpp"
+#include "launcher/commands/environment.hpp"
 #include "launcher/commands/prepare.hpp"
 #include "launcher/commands/start.hpp"
 #include "launcher/supervisor.hpp"
@@ -13,28 +17,62 @@
 namespace vmrig {
 namespace {
 
-ExitStatus run_in_foreground(const PlanSources& sources, const Context& context) {
+struct RunOptions {
+  PlanSources sources;
+  bool detach = false;
+  bool take_over = false;
+};
+
+SuperviseOptions foreground_options(ProgressLine& progress) {
   SuperviseOptions options;
   options.mode = RunMode::kForeground;
   options.on_running = [](const VmState& state) {
     note(fmt::format("{} runs (QEMU {}, {}, pid {})", quote(state.name), state.qemu_version,
                      state.accel, state.qemu.pid));
   };
-  ProgressLine progress;
+  options.on_restart = [](const VmState& state) {
+    note(fmt::format("{}: {}", quote(state.name), state.reason));
+  };
   options.on_populating = [&progress](Bytes got, Bytes wanted) {
     show_populating(progress, got, wanted);
   };
-  LaunchRequest request = claim_vm(context, sources, RunMode::kForeground);
-  const std::string name = request.plan.config.name;
-  const VmOutcome outcome = supervise(std::move(request), std::move(options));
-  note(fmt::format("{} ended: {}", quote(name), outcome.reason));
-  return outcome.status();
+  options.service = take_service_settings();
+  return options;
 }
 
-struct RunOptions {
-  PlanSources sources;
-  bool detach = false;
-};
+// The VM of that name, when its QEMU has lost its supervisor.
+std::optional<Adoption> orphan_of(const Context& context, const PlanSources& sources) {
+  const std::string name = read_config(sources).name;
+  StateRoot root = StateRoot::open(state_folder(context));
+  const StateRoot::Lock lock = root.lock();
+  const std::optional<VmEntry> entry = root.find(name);
+  if (!entry || entry->condition != VmCondition::kOrphaned || !entry->state) return std::nullopt;
+  if (!has_run(*entry->state)) return std::nullopt;
+  VmState state;
+  std::optional<VmFolder> folder = root.adopt(lock, name, state);
+  if (!folder) return std::nullopt;
+  return Adoption{.folder = std::move(*folder), .state = std::move(state)};
+}
+
+ExitStatus run_in_foreground(const RunOptions& options, const Context& context) {
+  ProgressLine progress;
+  SuperviseOptions supervision = foreground_options(progress);
+  std::string name;
+  std::optional<VmOutcome> outcome;
+  std::optional<Adoption> orphan;
+  if (options.take_over) orphan = orphan_of(context, options.sources);
+  if (orphan) {
+    name = orphan->state.name;
+    note(fmt::format("taking {} over, whose supervisor was killed", quote(name)));
+    outcome = supervise(std::move(*orphan), std::move(supervision));
+  } else {
+    LaunchRequest request = claim_vm(context, options.sources, RunMode::kForeground);
+    name = request.plan.config.name;
+    outcome = supervise(std::move(request), std::move(supervision));
+  }
+  note(fmt::format("{} ended: {}", quote(name), outcome->reason));
+  return outcome->status();
+}
 
 }  // namespace
 
@@ -42,8 +80,10 @@ RunCommand define_run(CommandLine& line) {
   auto options = std::make_shared<RunOptions>();
   describe_sources(line, options->sources);
   line.flag("--detach", "As vmrig start", options->detach);
+  line.flag("--take-over", "Go on with a VM of that name whose supervisor was killed",
+            options->take_over);
   return [options](const Context& context) {
-    if (!options->detach) return run_in_foreground(options->sources, context);
+    if (!options->detach) return run_in_foreground(*options, context);
     StartOptions start;
     start.sources = options->sources;
     return start_in_background(start, context);

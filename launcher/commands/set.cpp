@@ -12,6 +12,7 @@
 #include "hostcfg/base/error.hpp"
 #include "launcher/cli/output.hpp"
 #include "launcher/commands/commands.hpp"
+#include "launcher/commands/settings.hpp"
 #include "launcher/commands/vm_connection.hpp"
 
 namespace vmrig {
@@ -23,8 +24,6 @@ struct SetOptions {
   std::optional<double> timeout_s;
   bool json = false;
 };
-
-constexpr std::string_view kLinkPrefix = "link.";
 
 Error bad_setting(const std::string& setting) {
   return Error({.status = ExitStatus::kUsage,

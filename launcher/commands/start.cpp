@@ -9,6 +9,7 @@
 #include "launcher/cli/output.hpp"
 #include "launcher/cli/progress_line.hpp"
 #include "launcher/commands/commands.hpp"
+#include "launcher/commands/environment.hpp"
 #include "launcher/commands/seconds.hpp"
 #include "launcher/daemonize.hpp"
 #include "launcher/supervisor.hpp"
@@ -17,25 +18,22 @@ namespace vmrig {
 namespace {
 
 constexpr double kDefaultWaitS = 120;
+constexpr const char* kAgentWord = "agent";
 
 void refuse_what_cannot_be(const StartOptions& options) {
   if (options.wait && options.paused) {
     throw Error({.status = ExitStatus::kUsage,
                  .operation = "start",
                  .object = "--paused",
-                 .cause = "a paused guest prints nothing to wait for",
+                 .cause = "a paused guest does nothing to wait for",
                  .mend = "leave --wait or --paused out"});
   }
-  if (options.wait != "agent") return;
-  throw Error({.status = ExitStatus::kUsage,
-               .operation = "wait for",
-               .object = "agent",
-               .cause = "waiting for the guest agent is not built yet",
-               .mend = "--wait=TEXT waits for a text on the console"});
 }
 
-int supervise_in_background(const StartOptions& options, const Context& context, ReadyPipe& pipe) {
+int supervise_in_background(const StartOptions& options, const Context& context,
+                            const ServiceSettings& service, ReadyPipe& pipe) {
   SuperviseOptions supervise_options;
+  supervise_options.service = service;
   supervise_options.mode = RunMode::kDetached;
   if (options.paused) supervise_options.first = LaunchOptions::First::kStayPaused;
   // Until it is ready, it has the command's terminal.
@@ -45,7 +43,11 @@ int supervise_in_background(const StartOptions& options, const Context& context,
   };
   supervise_options.on_running = [&pipe](const VmState& state) { pipe.ready(to_json(state)); };
   if (options.wait) {
-    supervise_options.wait_for_text = *options.wait;
+    if (*options.wait == kAgentWord) {
+      supervise_options.wait_for_agent = true;
+    } else {
+      supervise_options.wait_for_text = *options.wait;
+    }
     supervise_options.wait_deadline =
         qmp::deadline_in(to_milliseconds(options.timeout_s.value_or(kDefaultWaitS)));
   }
@@ -57,8 +59,9 @@ int supervise_in_background(const StartOptions& options, const Context& context,
 
 ExitStatus start_in_background(const StartOptions& options, const Context& context) {
   refuse_what_cannot_be(options);
+  const ServiceSettings service = take_service_settings();
   const Json report = run_detached(
-      [&](ReadyPipe& pipe) { return supervise_in_background(options, context, pipe); });
+      [&](ReadyPipe& pipe) { return supervise_in_background(options, context, service, pipe); });
   const VmState state = vm_state_from_json(report);
   write_out(fmt::format("started {} (QEMU {}, {}, pid {})\n", quote(state.name), state.qemu_version,
                         state.accel, state.qemu.pid));
@@ -69,9 +72,10 @@ RunCommand define_start(CommandLine& line) {
   auto options = std::make_shared<StartOptions>();
   describe_sources(line, options->sources);
   line.flag("--paused", "Pinned and ready, but stopped until vmrig resume", options->paused);
-  line.option("--wait", "TEXT", "Return when the guest has printed this on its console",
+  line.option("--wait", "TEXT|agent",
+              "Return when the guest has printed this on its console, or its agent answers",
               options->wait);
-  line.seconds("--timeout", "Longest wait for that text; the VM is ended then (120)",
+  line.seconds("--timeout", "Longest wait for that; the VM is ended then (120)",
                options->timeout_s);
   return [options](const Context& context) { return start_in_background(*options, context); };
 }

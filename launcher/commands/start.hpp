@@ -12,11 +12,11 @@ namespace vmrig {
 struct StartOptions {
   PlanSources sources;
   bool paused = false;
-  std::optional<std::string> wait;  // text on the console
+  std::optional<std::string> wait;  // text on the console, or "agent"
   std::optional<double> timeout_s;  // of the wait
 };
 
-// Returns when the guest runs and is pinned (and has printed `wait`). Prints one line.
+// Returns when the guest runs and is pinned (and what `wait` is for is there). Prints one line.
 ExitStatus start_in_background(const StartOptions& options, const Context& context);
 
 }  // namespace vmrig

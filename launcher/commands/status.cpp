@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "devices/channel.hpp"
 #include "hostcfg/folder_reader.hpp"
 #include "hostcfg/set_scheduler.hpp"
 #include "hostcfg/thread_affinity.hpp"
@@ -88,6 +89,21 @@ const Json* balloon_of(const Json& live) {
   return live.is_object() && live.contains(kPlace) ? &live.at(kPlace) : nullptr;
 }
 
+// A channel, with the socket that leads to it and whether the guest listens; null: nobody knows.
+Json channels_json(const VmEntry& entry, const VmFolder& folder, const Json& live) {
+  Json list = Json::array();
+  static const Json::json_pointer kOpen("/live/channels");
+  const Json open = live.is_object() && live.contains(kOpen) ? live.at(kOpen) : Json::object();
+  for (const Json& channel : entry.state->config.value("channels", Json::array())) {
+    const std::string id = channel.value("id", std::string());
+    list.push_back({{"id", id},
+                    {"name", channel.value("name", std::string())},
+                    {"socket", folder.path_of(channel_socket_name(id))},
+                    {"open", open.contains(id) ? open.at(id) : Json(nullptr)}});
+  }
+  return list;
+}
+
 Json limits_json(const VmLimits& limits) {
   Json readings = Json::array();
   for (const LimitReading& reading : limits.readings) {
@@ -141,6 +157,9 @@ Json status_json(const VmEntry& entry, const VmFolder& folder, const Json& live)
     }
     out["nics"] = std::move(nics);
     if (const auto limits = read_vm_limits(*entry.state)) out["limits"] = limits_json(*limits);
+    out["channels"] = channels_json(entry, folder, live);
+    out["restarts"] = entry.state->restarts;
+    out["last_end"] = entry.state->last_end;
     out["pending_unplugs"] = entry.state->pending_unplugs;
     out["foreign_devices"] = entry.state->foreign_devices;
     out["vmrig_version"] = entry.state->vmrig_version;
@@ -184,6 +203,7 @@ std::vector<std::vector<std::string>> device_rows(const Json& config,
                                            {"/memory/devices", "memory", {"kind", "size"}},
                                            {"/rngs", "rng", {}},
                                            {"/serial", "serial", {"type"}},
+                                           {"/channels", "channel", {"name"}},
                                            {"/iothreads", "iothread", {"pin"}}};
   std::vector<std::vector<std::string>> rows;
   for (const List& list : kLists) {
@@ -241,8 +261,8 @@ std::string status_text(const VmEntry& entry, const VmFolder& folder, const Json
   std::vector<std::vector<std::string>> rows;
   if (entry.state) {
     const VmState& state = *entry.state;
-    rows.push_back({"QEMU", fmt::format("{}, {}, {}", version_of(entry), state.accel,
-                                        printable(state.qemu_path))});
+    rows.push_back({"QEMU", printable(fmt::format("{}, {}, {}", version_of(entry), state.accel,
+                                                  state.qemu_path))});
     rows.push_back(
         {"processes",
          fmt::format("QEMU {}, supervisor {}", vm.pid > 0 ? fmt::format("{}", vm.pid) : "gone",
@@ -252,6 +272,17 @@ std::string status_text(const VmEntry& entry, const VmFolder& folder, const Json
                                          vm.node ? fmt::format(", node {}", *vm.node) : "")});
     const std::string balloon = balloon_text(live);
     if (!balloon.empty()) rows.push_back({"balloon", balloon});
+    if (state.restarts > 0) {
+      rows.push_back({"restarts", fmt::format("{}; before the last: {}", state.restarts,
+                                              printable(state.last_end))});
+    }
+    for (const Json& channel : channels_json(entry, folder, live)) {
+      const Json& open = channel.at("open");
+      rows.push_back({"channel", printable(channel.at("socket").get<std::string>()) +
+                                     (!open.is_boolean() ? ""
+                                      : open.get<bool>() ? ", the guest listens"
+                                                         : ", nobody listens in the guest")});
+    }
     if (const auto limits = read_vm_limits(state); limits && entry.qemu_alive) {
       rows.push_back({"limits", printable(limits_text(*limits))});
     }
@@ -283,12 +314,25 @@ std::string status_text(const VmEntry& entry, const VmFolder& folder, const Json
   return text;
 }
 
-ExitStatus status(const std::string& name, bool json, const Context& context) {
-  const StateRoot root = open_root_for(context, name);
-  const Json live = ask_for_status(context, find_vm(root, name));
-  const VmEntry entry = find_vm(root, name);  // after the talk: as new as what was said
-  const VmFolder folder = root.folder(name);
-  if (json) {
+struct StatusOptions {
+  std::string name;
+  bool ready = false;
+  bool json = false;
+};
+
+// For a container's probe: a guest that runs, and a supervisor that answers.
+ExitStatus ready(const VmEntry& entry, const Json& live) {
+  const bool is_ready = entry.condition == VmCondition::kRunning && !live.is_null();
+  return is_ready ? ExitStatus::kDone : ExitStatus::kFailed;
+}
+
+ExitStatus status(const StatusOptions& options, const Context& context) {
+  const StateRoot root = open_root_for(context, options.name);
+  const Json live = ask_for_status(context, find_vm(root, options.name));
+  const VmEntry entry = find_vm(root, options.name);  // after the talk: as new as what was said
+  if (options.ready) return ready(entry, live);
+  const VmFolder folder = root.folder(options.name);
+  if (options.json) {
     write_json(status_json(entry, folder, live));
   } else {
     write_out(status_text(entry, folder, live));
@@ -296,19 +340,15 @@ ExitStatus status(const std::string& name, bool json, const Context& context) {
   return ExitStatus::kDone;
 }
 
-struct StatusOptions {
-  std::string name;
-  bool json = false;
-};
-
 }  // namespace
 
 RunCommand define_status(CommandLine& line) {
   auto options = std::make_shared<StatusOptions>();
   line.positional("NAME", "The VM", options->name);
+  line.flag("--ready", "Print nothing; exit status 0 when the guest runs, 1 when it does not",
+            options->ready);
   line.flag("--json", "As JSON", options->json);
-  return
-      [options](const Context& context) { return status(options->name, options->json, context); };
+  return [options](const Context& context) { return status(*options, context); };
 }
 
 }  // namespace vmrig

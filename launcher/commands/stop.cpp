@@ -20,6 +20,7 @@
 #include "launcher/host_work.hpp"
 #include "launcher/process.hpp"
 #include "launcher/stop_ladder.hpp"
+#include "launcher/stop_requests.hpp"
 
 namespace vmrig {
 namespace {
@@ -35,7 +36,8 @@ struct StopCommandOptions {
 struct Stopped {
   std::string name;
   std::string by;  // "powerdown", "quit", "kill", or "signal" for one that was being
-                   // started, "removed" for one that had ended before
+                   // started, "no restart" for one that waited for that, "removed" for one that had
+                   // ended before
   double seconds = 0;
 };
 
@@ -139,10 +141,14 @@ void print(const std::vector<Stopped>& all, const StopCommandOptions& options) {
   }
   std::string text;
   for (const Stopped& stopped : all) {
-    text += stopped.by == "removed"
-                ? fmt::format("{} had ended; removed what was kept of it\n", quote(stopped.name))
-                : fmt::format("stopped {} by {} in {:.2f} s\n", quote(stopped.name),
-                              printable(stopped.by), stopped.seconds);
+    if (stopped.by == "removed") {
+      text += fmt::format("{} had ended; removed what was kept of it\n", quote(stopped.name));
+    } else if (stopped.by == kByNoRestart) {
+      text += fmt::format("{} had ended; it is not started anew\n", quote(stopped.name));
+    } else {
+      text += fmt::format("stopped {} by {} in {:.2f} s\n", quote(stopped.name),
+                          printable(stopped.by), stopped.seconds);
+    }
   }
   write_out(text);
 }

@@ -27,11 +27,6 @@ constexpr const char* kVfioPci = "vfio-pci";
 // In the state folder; no VM's name begins with a dot.
 constexpr const char* kByHandJournal = ".by-hand.journal";
 
-bool is_bridge(const PciDeviceFacts& device) {
-  constexpr std::uint32_t kBridgeClass = 0x06;
-  return device.class_code >> 16 == kBridgeClass;
-}
-
 // "yes", or why not in a few words; the full diagnosis is in the JSON form and in the refusals.
 std::string short_verdict(const PciDeviceFacts& device, const GroupVerdict& verdict,
                           const Lease* holder) {

@@ -53,6 +53,13 @@ Error has_ended(const VmEntry& entry) {
 Error no_answer(const StateRoot& root, const std::string& name, VmConnection::Far far,
                 const qmp::Error& fault) {
   const std::optional<VmEntry> entry = root.find(name);
+  if (entry && entry->condition == VmCondition::kStale) {
+    return Error({.status = ExitStatus::kFailed,
+                  .operation = "talk to VM",
+                  .object = name,
+                  .cause = "it has ended, and its supervisor was killed before all was put back",
+                  .mend = "vmrig recover"});
+  }
   if (!entry || !entry->living()) return no_such_vm(name, "it has just ended");
   const bool late = fault.kind() == qmp::ErrorKind::timeout;
   std::string who = "QEMU";

@@ -53,12 +53,8 @@ VmSummary summarise(const VmEntry& entry) {
   if (entry.qemu_alive) vm.pid = state.qemu.pid;
   if (entry.supervisor_alive) vm.supervisor = state.supervisor.pid;
   vm.reason = state.reason;
-  if (entry.living()) {
-    const auto now = std::chrono::system_clock::now().time_since_epoch();
-    vm.uptime = std::chrono::duration_cast<std::chrono::seconds>(now) -
-                std::chrono::seconds(state.started_at);
-    vm.node = node_of(pinned_cpus(state));
-  }
+  if (entry.living()) vm.node = node_of(pinned_cpus(state));
+  if (entry.qemu_alive) vm.uptime = age_of(state.qemu);
   if (!state.config.is_object()) return vm;
   const Json* vcpus = member(state.config, "cpu", "vcpus");
   if (vcpus != nullptr && vcpus->is_number_integer()) vm.vcpus = vcpus->get<int>();

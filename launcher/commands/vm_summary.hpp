@@ -18,7 +18,7 @@ struct VmSummary {
   int vcpus = 0;
   std::string memory;                          // "8GiB"
   std::optional<int> node;                     // NUMA node of the pinned vCPUs, when all are on one
-  std::optional<std::chrono::seconds> uptime;  // while it lives
+  std::optional<std::chrono::seconds> uptime;  // of QEMU, while it lives
   std::string reason;                          // why it is paused or has ended
 };
 

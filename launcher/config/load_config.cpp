@@ -1,9 +1,13 @@
 #include "launcher/config/load_config.hpp"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "hostcfg/base/shape_reader.hpp"
 #include "hostcfg/base/shape_writer.hpp"
+#include "hostcfg/base/utf8.hpp"
 #include "launcher/config/substitute.hpp"
 
 namespace vmrig {
@@ -38,6 +42,23 @@ void make_paths_absolute(VmConfig& config, const std::string& folder) {
   for (VfioConfig& vfio : config.vfio) make_absolute(vfio.romfile, folder);
 }
 
+// The folder's name is the one part of a path that no rule has seen yet.
+void check_paths(const VmConfig& config, const ConfigSource& source) {
+  std::vector<std::string> paths = paths_of(config);
+  paths.push_back(config.qemu);
+  if (std::all_of(paths.begin(), paths.end(), [](const auto& path) { return is_utf8(path); })) {
+    return;
+  }
+  throw DiagnosticsError(
+      {{.path = {},
+        .message = fmt::format("its paths are relative to {}, which is no UTF-8, and QEMU's "
+                               "options and QMP are in UTF-8",
+                               quote(source.folder)),
+        .mend = "absolute paths, or another name for the folder",
+        .file = source.file,
+        .line = 0}});
+}
+
 }  // namespace
 
 VmConfig load_config(const ConfigSource& source) {
@@ -62,6 +83,7 @@ VmConfig load_config(const ConfigSource& source) {
       document, [&](Shape& shape) { visit(shape, config); }, diagnostics);
   if (!diagnostics.empty()) throw DiagnosticsError(std::move(diagnostics));
   make_paths_absolute(config, source.folder);
+  check_paths(config, source);
   return config;
 }
 

@@ -365,9 +365,20 @@ void describe(Fields& fields, ClockConfig& clock) {
 void describe(Fields& fields, PowerConfig& power) {
   fields.optional("s3", "Suspend to memory is offered to the guest.", power.s3);
   fields.optional("s4", "Suspend to disk is offered to the guest.", power.s4);
-  fields.not_built("on_poweroff", "destroy");
-  fields.not_built("on_reboot", "restart");
-  fields.not_built("on_crash", "destroy");
+  fields.optional("on_poweroff",
+                  "When the guest powers off: end the VM, start it anew, or let it stand still.",
+                  power.on_poweroff);
+  fields.optional("on_reboot", "When the guest reboots or is reset: so be it, or end the VM.",
+                  power.on_reboot);
+  fields.optional("on_crash",
+                  "When the guest panics or QEMU dies: end the VM, start it anew, or let it stand "
+                  "still.",
+                  power.on_crash);
+  fields.optional("max_restarts",
+                  "How often a VM that does not last a minute is started anew, ever more slowly.",
+                  power.max_restarts, IntRule{1, 1'000'000});
+  fields.optional("pvpanic", "The device by which a Linux guest tells that it has panicked.",
+                  power.pvpanic);
   fields.optional("on_supervisor_exit",
                   "What becomes of QEMU when vmrig is killed; keep under start, kill under run.",
                   power.on_supervisor_exit);
@@ -398,6 +409,7 @@ void check_ids(const VmConfig& config, const Fields::Fault& fault) {
   collect_ids(config.nics, "nics", ids);
   collect_ids(config.vfio, "vfio", ids);
   collect_ids(config.serial, "serial", ids);
+  collect_ids(config.channels, "channels", ids);
   collect_ids(config.memory.devices, "memory.devices", ids);
   collect_ids(config.rngs, "rngs", ids);
   collect_ids(config.usb, "usb", ids);
@@ -467,6 +479,24 @@ void check_queues(const VmConfig& config, const Fields::Fault& fault) {
   }
 }
 
+void check_channels(const VmConfig& config, const Fields::Fault& fault) {
+  std::map<std::string, std::size_t> first;
+  for (std::size_t i = 0; i < config.channels.size(); ++i) {
+    const std::string& name = config.channels[i].name;
+    const auto [known, is_new] = first.emplace(name, i);
+    if (is_new || name.empty()) continue;
+    fault(fmt::format("channels[{}].name", i),
+          fmt::format("{} is the name of channels[{}] already", quote(name), known->second), {});
+  }
+}
+
+void check_watchdog(const VmConfig& config, const Fields::Fault& fault) {
+  if (!config.watchdog || config.watchdog->model != WatchdogModel::kItco) return;
+  if (config.machine.type == MachineType::kQ35) return;
+  fault("watchdog.model", "is in the chipset of a q35 machine, and this one is pc",
+        R"("model": "i6300esb")");
+}
+
 void check_guest_nodes(const VmConfig& config, const Fields::Fault& fault) {
   if (config.numa.empty()) return;
   const HugepageSize pages = config.memory.hugepages.value_or(HugepageSize::kNone);
@@ -493,6 +523,8 @@ std::vector<std::string_view> enum_names(MemoryBacking) { return {"hugetlbfs", "
 std::vector<std::string_view> enum_names(RtcBase) { return {"utc", "localtime"}; }
 std::vector<std::string_view> enum_names(PitLostTicks) { return {"delay", "discard"}; }
 std::vector<std::string_view> enum_names(SupervisorExit) { return {"keep", "kill"}; }
+std::vector<std::string_view> enum_names(OnEnd) { return {"destroy", "restart", "preserve"}; }
+std::vector<std::string_view> enum_names(OnReboot) { return {"restart", "destroy"}; }
 
 VmConfig defaults_for(Profile profile) {
   VmConfig config;
@@ -530,7 +562,8 @@ void describe(Fields& fields, VmConfig& config) {
   fields.optional("nics", "Network cards.", config.nics, ListRule{0, 64});
   fields.optional("vfio", "PCI devices of the host.", config.vfio, ListRule{0, 64});
   fields.optional("serial", "Serial ports.", config.serial, ListRule{0, 4});
-  fields.not_built("channels", Json::array());
+  fields.optional("channels", "Channels to the guest (virtio-serial), as its agent's.",
+                  config.channels, ListRule{0, 30});
   fields.optional("usb", "USB devices.", config.usb, ListRule{0, 15});
   fields.not_built("tpm", nullptr);
   fields.not_built("shares", Json::array());
@@ -539,7 +572,7 @@ void describe(Fields& fields, VmConfig& config) {
   fields.optional("rngs", "More entropy sources, by id.", config.rngs, ListRule{0, 16});
   fields.optional("balloon", "A virtio balloon, by which the guest gives memory back.",
                   config.balloon);
-  fields.not_built("watchdog", nullptr);
+  fields.optional("watchdog", "A watchdog, and what it does.", config.watchdog);
   fields.not_built("display", "none");
   fields.optional("latency", "Idle and halt in the guest, for the shortest wake-up (KVM).",
                   config.latency);
@@ -558,6 +591,8 @@ void describe(Fields& fields, VmConfig& config) {
     check_interfaces(config, fault);
     check_queues(config, fault);
     check_guest_nodes(config, fault);
+    check_channels(config, fault);
+    check_watchdog(config, fault);
   });
 }
 
@@ -568,7 +603,9 @@ std::vector<std::string> paths_of(const VmConfig& config) {
     if (path) paths.push_back(*path);
   }
   for (const SerialConfig& serial : config.serial) {
-    if (serial.path) paths.push_back(*serial.path);
+    if (!serial.path) continue;
+    paths.push_back(*serial.path);
+    paths.push_back(folder_of(*serial.path));
   }
   for (const NicConfig& nic : config.nics) {
     if (nic.vhost_user.socket) paths.push_back(*nic.vhost_user.socket);
@@ -579,6 +616,16 @@ std::vector<std::string> paths_of(const VmConfig& config) {
     if (vfio.romfile && !vfio.romfile->empty()) paths.push_back(*vfio.romfile);
   }
   return paths;
+}
+
+std::string folder_of(const std::string& path) {
+  const std::size_t slash = path.rfind('/');
+  return slash == 0 || slash == std::string::npos ? "/" : path.substr(0, slash);
+}
+
+bool forwards_ports(const VmConfig& config) {
+  return std::any_of(config.nics.begin(), config.nics.end(),
+                     [](const NicConfig& nic) { return !nic.forward.empty(); });
 }
 
 bool wants_pci_devices(const VmConfig& config) {

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "devices/channel.hpp"
 #include "devices/disk.hpp"
 #include "devices/iothread.hpp"
 #include "devices/memory.hpp"
@@ -15,6 +16,7 @@
 #include "devices/serial.hpp"
 #include "devices/usb.hpp"
 #include "devices/vfio.hpp"
+#include "devices/watchdog.hpp"
 #include "hostcfg/base/bytes.hpp"
 #include "hostcfg/base/cpu_set.hpp"
 #include "hostcfg/base/shape.hpp"
@@ -32,6 +34,10 @@ enum class MemoryBacking { kHugetlbfs, kMemfd };
 enum class RtcBase { kUtc, kLocaltime };
 enum class PitLostTicks { kDelay, kDiscard };
 enum class SupervisorExit { kKeep, kKill };
+// What follows when the guest powers off or crashes: the VM ends, its QEMU is started anew, or it
+// stands still as it is.
+enum class OnEnd { kDestroy, kRestart, kPreserve };
+enum class OnReboot { kRestart, kDestroy };
 
 std::vector<std::string_view> enum_names(Profile);
 std::vector<std::string_view> enum_names(MachineType);
@@ -41,6 +47,8 @@ std::vector<std::string_view> enum_names(MemoryBacking);
 std::vector<std::string_view> enum_names(RtcBase);
 std::vector<std::string_view> enum_names(PitLostTicks);
 std::vector<std::string_view> enum_names(SupervisorExit);
+std::vector<std::string_view> enum_names(OnEnd);
+std::vector<std::string_view> enum_names(OnReboot);
 
 struct MachineConfig {
   MachineType type = MachineType::kQ35;
@@ -110,6 +118,11 @@ struct ClockConfig {
 struct PowerConfig {
   bool s3 = false;
   bool s4 = false;
+  OnEnd on_poweroff = OnEnd::kDestroy;
+  OnReboot on_reboot = OnReboot::kRestart;
+  OnEnd on_crash = OnEnd::kDestroy;
+  int max_restarts = 10;                             // of QEMU, one soon after the other
+  std::optional<bool> pvpanic;                       // where QEMU has it
   std::optional<SupervisorExit> on_supervisor_exit;  // keep; run in the foreground: kill
   int stop_timeout_s = 60;  // seconds from the powerdown request until the VM is ended by force
 };
@@ -144,10 +157,12 @@ struct VmConfig {
   std::vector<NicConfig> nics;
   std::vector<VfioConfig> vfio;
   std::vector<SerialConfig> serial;
+  std::vector<ChannelConfig> channels;
   std::vector<UsbConfig> usb;
   bool rng = true;
   std::vector<RngConfig> rngs;  // more of them, by id
   bool balloon = false;
+  std::optional<WatchdogConfig> watchdog;
   bool latency = false;  // cpu_pm, kvm_hint_dedicated, host_cache_info
   ClockConfig clock;
   PowerConfig power;
@@ -190,6 +205,12 @@ struct Storage {
   std::string origin;  // config path: "disks[0]"
 };
 std::vector<Storage> storages_of(const VmConfig& config);
+
+// The folder that the file or socket at an absolute path stands in.
+std::string folder_of(const std::string& path);
+
+// Whether ports of the host are to lead to the guest.
+bool forwards_ports(const VmConfig& config);
 
 // The host paths that the config names, for the facts.
 std::vector<std::string> paths_of(const VmConfig& config);

@@ -11,6 +11,7 @@
 #include "devices/controllers.hpp"
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/folder_reader.hpp"
+#include "hostcfg/listeners.hpp"
 #include "hostcfg/path_facts.hpp"
 #include "hostcfg/process_facts.hpp"
 #include "hostcfg/read_facts.hpp"
@@ -46,24 +47,25 @@ HostFacts facts_for(const VmConfig& alone) {
     using Devices = FactsRequest::Devices;
     FactsRequest request;
     request.paths = paths_of(alone);
-    request.images = chained_images(alone);
     request.devices = wants_pci ? Devices::kRead : Devices::kSkip;
     request.usb = wants_usb ? Devices::kRead : Devices::kSkip;
+    request.listeners = forwards_ports(alone) ? Devices::kRead : Devices::kSkip;
     return read_host_facts(request, Topology::of_this_host());
   }
   HostFacts facts;
-  if (const auto root = FolderReader::open("/")) (void)read_process_facts(*root, facts);
-  for (const std::string& path : paths_of(alone)) facts.paths[path] = read_path_facts(path);
-  for (const std::string& image : chained_images(alone)) read_image_chain(image, facts.paths);
+  const auto root = FolderReader::open("/");
+  if (root) (void)read_process_facts(*root, facts);
+  facts.paths = read_paths(paths_of(alone));
+  if (root && forwards_ports(alone)) facts.listeners = read_listeners(*root);
   return facts;
 }
 
-// A user's network, a tablet or an entropy source needs nothing of the host that another VM could
-// hold.
+// A user's network that forwards nothing, a tablet or an entropy source needs nothing of the host
+// that another could hold.
 bool needs_the_host(const AttachWish& wish) {
   return wants_pci_devices(wish.alone) || wants_net_devices(wish.alone) ||
          wants_usb_devices(wish.alone) || wish.kind == DeviceKind::kMemory ||
-         !paths_of(wish.alone).empty();
+         !paths_of(wish.alone).empty() || forwards_ports(wish.alone);
 }
 
 // What the host's side of a start looks at.
@@ -118,11 +120,20 @@ void lift_memory_lock_limit(pid_t qemu) {
 }
 
 // Whether the device is a PCI function, mostly.
-bool wants_port(DeviceKind kind) { return kind != DeviceKind::kMemory && kind != DeviceKind::kUsb; }
+bool wants_port(DeviceKind kind) {
+  return kind != DeviceKind::kMemory && kind != DeviceKind::kUsb && kind != DeviceKind::kChannel;
+}
 
 }  // namespace
 
 asio::awaitable<Json> Hotplug::attach(Json arguments) {
+  refuse_while_suspended("attach to");
+  const UnderWay::Mark mark = under_way_.begin();
+  Json answer = co_await attach_now(std::move(arguments));
+  co_return answer;
+}
+
+asio::awaitable<Json> Hotplug::attach_now(Json arguments) {
   const AttachRequest request = attach_request(arguments);
   const qmp::Deadline deadline = qmp::deadline_in(request.timeout);
   AttachWish wish;
@@ -216,43 +227,64 @@ asio::awaitable<AttachPlan> Hotplug::plan_and_claim(const AttachRequest& request
     if (is_once) options.shares.push_back(std::move(action));
   }
   Planned planned;
-  if (needs_the_host(wish)) {
-    std::function<void()> work = [&] {
+  std::exception_ptr fault;
+  try {
+    if (needs_the_host(wish)) {
+      std::function<void()> work = [&] {
+        planned = plan_now(wish, parts_.folder(), parts_.state.claim, options);
+      };
+      co_await run_aside(std::move(work));
+    } else {
       planned = plan_now(wish, parts_.folder(), parts_.state.claim, options);
-    };
-    co_await run_aside(std::move(work));
-  } else {
-    planned = plan_now(wish, parts_.folder(), parts_.state.claim, options);
+    }
+  } catch (...) {
+    fault = std::current_exception();
   }
-  // Claimed before anything happens, and under the lock.
-  for (PassedRecord& record : passed_records(planned.plan.passed, planned.plan.along)) {
+  if (!fault) {
+    try {
+      claim(planned.plan, wish);
+    } catch (...) {
+      fault = std::current_exception();
+    }
+    planned.lock.reset();
+    if (fault) co_await forget(wish.id);
+  }
+  if (fault) {
+    // Shares that were claimed before it failed.
+    co_await give_back_strays();
+    plugging_.erase(wish.id);
+    std::rethrow_exception(fault);
+  }
+  co_return std::move(planned.plan);
+}
+
+// Before anything happens, and under the lock. Throws vmrig::Error when the claim can't be written:
+// after the death of this supervisor nobody would know of it.
+void Hotplug::claim(const AttachPlan& plan, const AttachWish& wish) {
+  for (PassedRecord& record : passed_records(plan.passed, plan.along)) {
     parts_.state.passed.push_back(std::move(record));
   }
-  for (const PciAddress& address : addresses_of(planned.plan.passed, planned.plan.along)) {
+  for (const PciAddress& address : addresses_of(plan.passed, plan.along)) {
     parts_.state.claim.pci.push_back(address);
   }
-  if (planned.plan.host_end) {
+  if (plan.host_end) {
     const NicConfig& nic = wish.alone.nics.front();
-    parts_.state.nics.push_back({.id = nic.id,
-                                 .host_end = *planned.plan.host_end,
-                                 .text = host_end_text(nic, *planned.plan.host_end)});
+    parts_.state.nics.push_back(
+        {.id = nic.id, .host_end = *plan.host_end, .text = host_end_text(nic, *plan.host_end)});
   }
-  for (HostChange& change : host_changes(planned.plan.host_steps)) {
+  for (HostChange& change : host_changes(plan.host_steps)) {
     parts_.state.host_changes.push_back(std::move(change));
   }
-  if (planned.plan.disk_files) {
+  if (plan.disk_files) {
     DiskRecord& disk = parts_.state.disks[wish.id];
-    disk.files = *planned.plan.disk_files;
-    for (const FdSetFile& file : planned.plan.fd_sets) disk.fd_sets.push_back(file.set);
-    parts_.state.next_fd_set += static_cast<int>(planned.plan.fd_sets.size());
+    disk.files = *plan.disk_files;
+    for (const FdSetFile& file : plan.fd_sets) disk.fd_sets.push_back(file.set);
+    parts_.state.next_fd_set += static_cast<int>(plan.fd_sets.size());
   }
-  if (!planned.plan.usb_place.empty()) {
-    parts_.state.usb_places[wish.id] = planned.plan.usb_place;
-  }
+  if (!plan.usb_place.empty()) parts_.state.usb_places[wish.id] = plan.usb_place;
   plugging_.insert(wish.id);
   change_config(wish.after);
-  parts_.save();
-  co_return std::move(planned.plan);
+  parts_.save_or_throw();
 }
 
 asio::awaitable<void> Hotplug::take_host_devices(const AttachPlan& plan) {
@@ -345,9 +377,9 @@ asio::awaitable<int> Hotplug::back_by_hugepages(DeviceDescription& device, Memor
     qmp::ExecuteOptions options;
     options.deadline = deadline;
     options.fds = {files.front().fd()};
-    qmp::Json none = qmp::Json::object();
+    qmp::Json whose = {{"opaque", memory_file_mark()}};
     const Json added =
-        co_await parts_.monitor().execute("add-fd", std::move(none), std::move(options));
+        co_await parts_.monitor().execute("add-fd", std::move(whose), std::move(options));
     fdset = added.at("fdset-id").get<int>();
     for (Backend& backend : device.backends) {
       backend.props["mem-path"] = fmt::format("/proc/self/fd/{}", added.at("fd").get<int>());

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "devices/channel.hpp"
 #include "devices/disk.hpp"
 #include "devices/memory_device.hpp"
 #include "devices/nic.hpp"
@@ -45,7 +46,8 @@ constexpr std::array kKinds = {
     KindEntry{DeviceKind::kVfio, "vfio", "/vfio", "vfio"},
     KindEntry{DeviceKind::kUsb, "usb", "/usb", "usb"},
     KindEntry{DeviceKind::kMemory, "memory", "/memory/devices", "memory.devices"},
-    KindEntry{DeviceKind::kRng, "rng", "/rngs", "rngs"}};
+    KindEntry{DeviceKind::kRng, "rng", "/rngs", "rngs"},
+    KindEntry{DeviceKind::kChannel, "channel", "/channels", "channels"}};
 
 const KindEntry& entry_of(DeviceKind kind) {
   return *std::find_if(kKinds.begin(), kKinds.end(),
@@ -81,6 +83,7 @@ VmConfig only_last(const VmConfig& config, DeviceKind kind) {
   keep_last_if(kind == DeviceKind::kUsb, alone.usb);
   keep_last_if(kind == DeviceKind::kMemory, alone.memory.devices);
   keep_last_if(kind == DeviceKind::kRng, alone.rngs);
+  keep_last_if(kind == DeviceKind::kChannel, alone.channels);
   return alone;
 }
 
@@ -194,14 +197,25 @@ void erase_id(std::vector<T>& list, const std::string& id) {
 
 }  // namespace
 
+std::string fd_name(const std::string& id, std::size_t number) {
+  return fmt::format("vmrig-{}-{}", id, number);
+}
+
 std::string_view kind_name(DeviceKind kind) { return entry_of(kind).name; }
 
-DeviceKind kind_from_name(std::string_view name) {
+std::vector<std::string_view> kind_names() {
   std::vector<std::string_view> names;
+  for (const KindEntry& entry : kKinds) names.push_back(entry.name);
+  return names;
+}
+
+const char* kind_list(DeviceKind kind) { return entry_of(kind).list; }
+
+DeviceKind kind_from_name(std::string_view name) {
   for (const KindEntry& entry : kKinds) {
     if (entry.name == name) return entry.kind;
-    names.push_back(entry.name);
   }
+  const std::vector<std::string_view> names = kind_names();
   throw Error({.status = ExitStatus::kUsage,
                .operation = "attach a device of kind",
                .object = std::string(name),
@@ -226,7 +240,9 @@ AttachWish read_wish(const VmConfig& vm, DeviceKind kind, const Json& device) {
     throw DiagnosticsError(std::move(faults));
   }
   wish.alone = only_last(wish.after, kind);
-  wish.id = device.at("id").get<std::string>();
+  // That of a channel may be its name.
+  wish.id = kind == DeviceKind::kChannel ? wish.alone.channels.front().id
+                                         : device.at("id").get<std::string>();
   return wish;
 }
 
@@ -237,6 +253,8 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
   std::vector<Diagnostic> findings;
   AttachPlan plan;
   check_disks(input, findings);
+  check_other_files(input, findings);
+  check_forwards(input, findings);
   check_macs(input, findings);
   if (wants_pci_devices(config)) {
     Passthrough passthrough(input, findings);
@@ -285,7 +303,7 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
     return fmt::format("/dev/fdset/{}", set);
   };
   const FdNaming fds = [&plan, &wish](const FdSource& source) {
-    plan.fds.push_back({fmt::format("vmrig-{}-{}", wish.id, plan.fds.size()), source});
+    plan.fds.push_back({fd_name(wish.id, plan.fds.size()), source});
     return plan.fds.back().name;
   };
   if (!plan.passed.empty()) {
@@ -303,14 +321,31 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
     plan.device = describe_usb(usb.front(), origin, plan.disk_files.value_or(DiskFiles()), images);
   } else if (wish.kind == DeviceKind::kRng) {
     plan.device = describe_rng(wish.id, origin);
+  } else if (wish.kind == DeviceKind::kChannel) {
+    plan.device = describe_channel(config.channels.front(), origin, fds);
   }
   return plan;
+}
+
+std::vector<std::string> device_ids(const VmConfig& vm) {
+  std::vector<std::string> ids;
+  const auto add = [&ids](const auto& list) {
+    for (const auto& device : list) ids.push_back(device.id);
+  };
+  add(vm.disks);
+  add(vm.nics);
+  add(vm.usb);
+  add(vm.memory.devices);
+  add(vm.rngs);
+  add(vm.vfio);
+  return ids;
 }
 
 bool has_device(const VmConfig& vm, const std::string& id) {
   return find_id(vm.disks, id) != nullptr || find_id(vm.nics, id) != nullptr ||
          find_id(vm.usb, id) != nullptr || find_id(vm.memory.devices, id) != nullptr ||
-         find_id(vm.rngs, id) != nullptr || find_id(vm.vfio, id) != nullptr;
+         find_id(vm.rngs, id) != nullptr || find_id(vm.vfio, id) != nullptr ||
+         find_id(vm.channels, id) != nullptr;
 }
 
 std::optional<PresentDevice> find_device(const VmConfig& vm, const std::string& id,
@@ -339,6 +374,9 @@ std::optional<PresentDevice> find_device(const VmConfig& vm, const std::string& 
   if (find_id(vm.rngs, id) != nullptr) {
     return present(DeviceKind::kRng, describe_rng(id, "rng"));
   }
+  if (const ChannelConfig* channel = find_id(vm.channels, id)) {
+    return present(DeviceKind::kChannel, describe_channel(*channel, "channel", no_fds));
+  }
   if (find_id(vm.vfio, id) != nullptr) return present(DeviceKind::kVfio, passed);
   return std::nullopt;
 }
@@ -350,6 +388,7 @@ VmConfig without_device(VmConfig vm, const std::string& id) {
   erase_id(vm.memory.devices, id);
   erase_id(vm.rngs, id);
   erase_id(vm.vfio, id);
+  erase_id(vm.channels, id);
   std::erase(vm.boot.order, id);
   return vm;
 }

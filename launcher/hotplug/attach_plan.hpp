@@ -18,9 +18,12 @@
 namespace vmrig {
 
 // Each is one of the config's lists of devices.
-enum class DeviceKind { kDisk, kNic, kVfio, kUsb, kMemory, kRng };
+enum class DeviceKind { kDisk, kNic, kVfio, kUsb, kMemory, kRng, kChannel };
 
 std::string_view kind_name(DeviceKind kind);  // "disk", "nic", …
+std::vector<std::string_view> kind_names();
+// Where the config has its list, as a JSON pointer: "/memory/devices".
+const char* kind_list(DeviceKind kind);
 // Throws vmrig::Error (kUsage) that names the nearest kind.
 DeviceKind kind_from_name(std::string_view name);
 
@@ -47,6 +50,8 @@ struct FdSetFile {
   int set = -1;
   FdSource source;
 };
+
+std::string fd_name(const std::string& id, std::size_t number);  // from 0
 
 struct AttachPlan {
   DeviceDescription device;  // its PCI function has no bus yet
@@ -80,6 +85,9 @@ struct AttachPlanOptions {
 // Throws DiagnosticsError with the problems that the preflight found.
 AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
                        const AttachPlanOptions& options);
+
+// Of all that can be attached.
+std::vector<std::string> device_ids(const VmConfig& vm);
 
 bool has_device(const VmConfig& vm, const std::string& id);
 

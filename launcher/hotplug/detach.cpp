@@ -8,6 +8,7 @@
 #include <utility>
 #include <variant>
 
+#include "devices/channel.hpp"
 #include "hostcfg/base/error.hpp"
 #include "launcher/hotplug/hotplug.hpp"
 #include "launcher/hotplug/qemu_refusal.hpp"
@@ -74,6 +75,8 @@ asio::awaitable<void> wait_until(asio::steady_timer& timer, qmp::Deadline deadli
 }  // namespace
 
 asio::awaitable<Json> Hotplug::detach(Json arguments) {
+  refuse_while_suspended("detach from");
+  const UnderWay::Mark mark = under_way_.begin();
   const DetachRequest request = detach_request(arguments);
   const bool is_foreign =
       std::find(parts_.state.foreign_devices.begin(), parts_.state.foreign_devices.end(),
@@ -240,6 +243,7 @@ asio::awaitable<void> Hotplug::release_host_device(std::string id) {
   }
   const std::optional<PassedRecord> found = find_passed(state, id);
   if (!found) {
+    remove_socket(id);
     co_await release_limit_and_node(id);
     co_return;
   }
@@ -258,6 +262,15 @@ asio::awaitable<void> Hotplug::release_host_device(std::string id) {
     return address == device.address ||
            std::find(device.with.begin(), device.with.end(), address) != device.with.end();
   });
+}
+
+// A channel's.
+void Hotplug::remove_socket(const std::string& id) {
+  const auto& channels = config().channels;
+  const bool is_channel =
+      std::any_of(channels.begin(), channels.end(),
+                  [&id](const ChannelConfig& channel) { return channel.id == id; });
+  if (is_channel) parts_.folder().remove_file(channel_socket_name(id));
 }
 
 // A limit of the kernel's on the device below a disk; the node of a USB device.

@@ -34,7 +34,8 @@ Hotplug::Hotplug(HotplugParts parts)
     : parts_(std::move(parts)),
       planning_(parts_.executor),
       vcpus_(parts_.executor),
-      controllers_(parts_.executor) {}
+      controllers_(parts_.executor),
+      under_way_(parts_.executor) {}
 
 Hotplug::~Hotplug() = default;
 
@@ -74,17 +75,20 @@ asio::awaitable<Json> Hotplug::peripherals(qmp::Deadline deadline) {
 }
 
 void Hotplug::in_background(asio::awaitable<void> task) {
-  asio::co_spawn(parts_.executor, std::move(task), [this](const std::exception_ptr& fault) {
+  auto done = [this, mark = under_way_.begin()](std::exception_ptr fault) {
     if (!fault) return;
     try {
       std::rethrow_exception(fault);
     } catch (const std::exception& error) {
       parts_.log(error.what());
     }
-  });
+  };
+  asio::co_spawn(parts_.executor, std::move(task), std::move(done));
 }
 
 asio::awaitable<Json> Hotplug::set(Json arguments) {
+  refuse_while_suspended("change");
+  const UnderWay::Mark mark = under_way_.begin();
   const SetRequest request = set_request(arguments);
   const qmp::Deadline deadline = qmp::deadline_in(request.timeout);
   Json answer = Json::object();
@@ -132,6 +136,12 @@ asio::awaitable<void> Hotplug::set_link(std::string id, SetRequest::Link link,
   } catch (const qmp::Error& fault) {
     throw qemu_refusal("set the link of", id, fault);
   }
+  VmConfig now = config();
+  for (NicConfig& each : now.nics) {
+    if (each.id == id) each.link = link == SetRequest::Link::kUp ? NicLink::kUp : NicLink::kDown;
+  }
+  change_config(std::move(now));
+  parts_.save();
 }
 
 void Hotplug::on_event(const qmp::Event& event) {
@@ -159,23 +169,6 @@ void Hotplug::on_event(const qmp::Event& event) {
 }
 
 void Hotplug::on_foreign_change() { in_background(refresh_devices()); }
-
-void Hotplug::catch_up() {
-  in_background(finish_pending());
-  in_background(refresh_devices());
-}
-
-asio::awaitable<void> Hotplug::finish_pending() {
-  if (parts_.state.pending_unplugs.empty()) co_return;
-  const Json entries = co_await peripherals(qmp::deadline_in(kBackgroundTimeout));
-  const std::vector<std::string> pending = parts_.state.pending_unplugs;
-  for (const std::string& id : pending) {
-    const bool is_there = std::any_of(entries.begin(), entries.end(), [&id](const Json& entry) {
-      return entry.value("name", std::string()) == id;
-    });
-    if (!is_there) on_deleted(id);
-  }
-}
 
 // What stands in /machine/peripheral and is neither in the config nor vmrig's own.
 asio::awaitable<void> Hotplug::refresh_devices() {

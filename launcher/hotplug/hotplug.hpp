@@ -21,13 +21,18 @@
 #include "launcher/hotplug/sequence.hpp"
 #include "launcher/state_dir.hpp"
 #include "launcher/turn.hpp"
+#include "launcher/under_way.hpp"
 #include "launcher/vm_state.hpp"
 #include "qmp/client.hpp"
 
 namespace vmrig {
 
 inline constexpr std::string_view kPeripherals = "/machine/peripheral";  // QOM path
-inline constexpr std::string_view kVcpuPrefix = "vmrig-vcpu";  // of the ids of vCPUs added
+inline constexpr std::string_view kVcpuPrefix = "vmrig-vcpu";        // of the ids of vCPUs added
+inline constexpr std::string_view kMemoryFileMark = "vmrig-memory";  // of QEMU's fdsets
+
+// With this process's pid: what another one has left is known by it.
+std::string memory_file_mark();
 
 // A place for a vCPU, as query-hotpluggable-cpus tells of it.
 struct VcpuSlot {
@@ -42,10 +47,22 @@ struct HotplugParts {
   boost::asio::any_io_executor executor;
   std::function<qmp::Client&()> monitor;  // the one that is connected now
   VmState& state;
-  std::function<void()> save;  // writes `state`
+  std::function<void()> save;           // writes `state`; that it can't is logged
+  std::function<void()> save_or_throw;  // writes `state`
   std::function<VmFolder&()> folder;
   HostSide& host;
   std::function<void(const std::string& line)> log;
+};
+
+// What a QEMU that is started anew lacks of what the VM had.
+struct Replay {
+  std::vector<std::string> gone;            // ids of devices of the start that went meanwhile
+  std::vector<Json> attaches;               // vmrig-attach's arguments
+  int vcpus = 0;                            // how many there were
+  std::map<std::string, Bytes> virtio_mem;  // by id, what each was asked to give
+  bool empty() const { return attaches.empty() && virtio_mem.empty() && vcpus == 0; }
+  // Takes over what an earlier Replay had, and which came to nothing since.
+  void add(Replay earlier);
 };
 
 // For the one thread of its executor. Every operation throws vmrig::Error or DiagnosticsError for
@@ -80,9 +97,19 @@ class Hotplug {
   // A client's own QMP command has changed the devices: the state follows.
   void on_foreign_change();
 
-  // After a time in which no supervisor heard QEMU: pending removals that have happened are
-  // finished, and the state follows what is there.
-  void catch_up();
+  // QEMU has ended, and is to be started anew as it was first, with the config `first`. Waits for
+  // operations under way, which fail; removals that were pending are done; what was attached since
+  // is given back to the host, and the state is that of the start. Until resume() nothing is begun.
+  boost::asio::awaitable<Replay> suspend(VmConfig first);
+  // To be done before the new QEMU's guest runs. What can't be attached again is left out, and told
+  // to the log.
+  boost::asio::awaitable<void> replay(Replay replay);
+  void resume() { is_suspended_ = false; }
+
+  // For a new supervisor: after the death of the old one, and a time in which nobody heard QEMU,
+  // what was begun is finished or taken back, so that the state, its claims and the journal are
+  // what QEMU has. Never throws: what does not come about is logged.
+  boost::asio::awaitable<void> settle();
 
  private:
   // A removal that somebody waits for.
@@ -110,9 +137,11 @@ class Hotplug {
   boost::asio::awaitable<Json> peripherals(qmp::Deadline deadline);
 
   // attach.cpp
+  boost::asio::awaitable<Json> attach_now(Json arguments);
   boost::asio::awaitable<AttachPlan> prepare_attach(const AttachRequest& request, AttachWish& wish,
                                                     PortSearch& search, qmp::Deadline deadline);
   boost::asio::awaitable<AttachPlan> plan_and_claim(const AttachRequest& request, AttachWish& wish);
+  void claim(const AttachPlan& plan, const AttachWish& wish);
   boost::asio::awaitable<void> take_host_devices(const AttachPlan& plan);
   boost::asio::awaitable<void> hand_over_fds(const AttachPlan& plan, qmp::Deadline deadline);
   boost::asio::awaitable<void> take_back_fds(const AttachPlan& plan);
@@ -147,8 +176,14 @@ class Hotplug {
   boost::asio::awaitable<void> remove_backend(QmpCommand command);
   boost::asio::awaitable<void> release_host_device(std::string id);
   boost::asio::awaitable<void> release_network(NicConfig nic);
+  void remove_socket(const std::string& id);
   boost::asio::awaitable<void> release_limit_and_node(std::string id);
   void set_pending(const std::string& id, bool is_pending);
+
+  // restart.cpp
+  void refuse_while_suspended(const char* operation) const;
+  boost::asio::awaitable<void> attach_again(Json arguments);
+  boost::asio::awaitable<void> request_size(std::string id, Bytes size);
 
   // threads.cpp
   boost::asio::awaitable<void> set_vcpus(int count, qmp::Deadline deadline);
@@ -172,7 +207,13 @@ class Hotplug {
   boost::asio::awaitable<void> set_link(std::string id, SetRequest::Link link,
                                         qmp::Deadline deadline);
   boost::asio::awaitable<void> refresh_devices();
-  boost::asio::awaitable<void> finish_pending();
+
+  // settle.cpp
+  boost::asio::awaitable<void> settle_devices(std::vector<std::string> ids);
+  boost::asio::awaitable<void> take_back_left_fds(std::string id);
+  boost::asio::awaitable<void> take_back_left_files();
+  boost::asio::awaitable<void> settle_settings();
+  boost::asio::awaitable<void> give_back_strays();
 
   void in_background(boost::asio::awaitable<void> task);
 
@@ -186,6 +227,8 @@ class Hotplug {
       taken_;  // port to the id of what was plugged into it here; "" while it is looked into
   std::set<std::string> plugging_;  // ids
   std::map<std::string, std::shared_ptr<Unplug>> unplugs_;
+  bool is_suspended_ = false;
+  UnderWay under_way_;  // operations
 };
 
 }  // namespace vmrig

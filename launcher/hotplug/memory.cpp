@@ -64,7 +64,7 @@ asio::awaitable<void> Hotplug::set_memory(Bytes size, qmp::Deadline deadline) {
     const Json device = {{"id", new_dimm_id(now)}, {"size", to_string(more)}};
     Json arguments = {
         {"kind", "memory"}, {"device", device}, {"timeout", std::max(0.0, left.count())}};
-    (void)co_await attach(std::move(arguments));
+    (void)co_await attach_now(std::move(arguments));
   } else {
     co_await remove_dimms(Bytes{present.value - size.value}, deadline);
   }

@@ -55,6 +55,8 @@ const std::vector<Case>& cases() {
       {"router", "two-socket-512cpu"},
       {"limits", "isolated-1gib"},
       {"memory", "two-socket-72cpu"},
+      {"lifecycle", "vm-2cpu"},
+      {"lifecycle-pc", "no-kvm"},
   };
   return list;
 }
@@ -133,6 +135,15 @@ TEST_CASE("throttles and a balloon are as recorded for other QEMUs, in the forms
   for (const char* version : {"5.2", "10.0"}) {
     compare(fmt::format("limits.isolated-1gib.qemu-{}", version),
             golden_text(plan_of(limits, recorded_caps(version)), limits));
+  }
+}
+
+TEST_CASE(
+    "what follows a guest's end is as recorded for other QEMUs, in the forms that they take") {
+  const Case lifecycle{"lifecycle", "vm-2cpu"};
+  for (const char* version : {"5.2", "10.0"}) {
+    compare(fmt::format("lifecycle.vm-2cpu.qemu-{}", version),
+            golden_text(plan_of(lifecycle, recorded_caps(version)), lifecycle));
   }
 }
 

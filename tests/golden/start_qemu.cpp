@@ -19,6 +19,7 @@
 #include "launcher/spawn.hpp"
 #include "qmp/sync_client.hpp"
 #include "qmp/unix_socket.hpp"
+#include "tests/support/linux_kernel.hpp"
 #include "tests/support/run_command.hpp"
 #include "tests/support/temp_folder.hpp"
 
@@ -48,19 +49,6 @@ void make_image(const std::string& path, DiskFormat format) {
   run_command(create);
 }
 
-// The least that QEMU takes for a Linux kernel: the header of the boot protocol, version 2.12
-// (linux Documentation/arch/x86/boot.rst).
-std::string kernel_header() {
-  std::string file(64 << 10, '\0');
-  file[0x1f1] = 4;  // setup_sects
-  file.replace(0x202, 4, "HdrS");
-  file[0x206] = 0x0c;
-  file[0x207] = 0x02;
-  file[0x211] = 1;                             // loadflags: LOADED_HIGH
-  file.replace(0x22c, 4, "\xff\xff\xff\x7f");  // initrd_addr_max
-  return file;
-}
-
 class Fitting {
  public:
   // `memory_parts`: how many backends the guest's memory has.
@@ -74,7 +62,7 @@ class Fitting {
     for (const auto& [disk, origin] : storages_of(config)) {
       make_image(here(disk.path), effective_format(disk));
     }
-    if (config.boot.kernel) write_text(here(*config.boot.kernel), kernel_header());
+    if (config.boot.kernel) write_text(here(*config.boot.kernel), linux_kernel_header());
     if (config.boot.initrd) write_text(here(*config.boot.initrd), std::string(8192, '\0'));
   }
 

@@ -16,7 +16,7 @@ out=$(cd "$out" && pwd)
 
 # What a guest may meet; dependencies follow from modules.dep. Loaded on demand by alias.
 modules=(virtio_pci virtio_blk virtio_net virtio_scsi virtio_console virtio-rng virtio_balloon
-  virtio_mem sd_mod nvme igbvf e1000 e1000e button evdev i6300esb xhci-pci usb-storage usbhid hid-generic
+  virtio_mem sd_mod nvme igbvf e1000 e1000e button evdev i6300esb lpc_ich i2c-i801 iTCO_wdt ib700wdt pvpanic-mmio xhci-pci usb-storage usbhid hid-generic
   ext4 crc32c_generic 9p 9pnet_virtio virtiofs nls_ascii vfat nls_cp437 af_packet)
 
 scripts_hash() { cat "$here/build.sh" "$here"/root/* | sha256sum | cut -c1-16; }

@@ -157,4 +157,107 @@ TEST_CASE(
   CHECK(guard.nothing_left());
 }
 
+TEST_CASE("a guest feels nothing of its supervisor's death, and has a new one within a second") {
+  NEED_GUEST();
+  VmGuard guard;
+  Json config = guest_config(guard, "g", "");
+  for (const char* name : {"own.raw", "hot.raw"}) {
+    write_text(guard.folder() / name, std::string(1 << 20, '\0'));
+  }
+  config["disks"] =
+      Json::array({{{"id", "d0"}, {"path", guard.folder() / "own.raw"}, {"format", "raw"}}});
+  REQUIRE(guard.vmrig({"start", guard.write_config(config)}).status == 0);
+  // Another one that wants the same disk.
+  Json rival = guard.config("rival");
+  rival["disks"] = config["disks"];
+  const std::string rival_path = guard.write_config(rival);
+  const auto check_claimed = [&](const char* when) {
+    CAPTURE(when);
+    const CommandResult refused = guard.vmrig({"plan", "--json", rival_path});
+    CHECK_MESSAGE(refused.out.find("is in use by VM \\\"g\\\"") != std::string::npos, refused.out);
+  };
+  const std::string console = guard.state_dir() + "/g/console.sock";
+  std::string boot;
+  double uptime = 0;
+  {
+    GuestConsole guest(console);
+    boot = guest.run("cat /proc/sys/kernel/random/boot_id");
+    // A clock in the guest that tells of a pause.
+    guest.run(
+        "(while :; do cut -d' ' -f1 /proc/uptime >> /tmp/ticks; sleep 0.1; done) >/dev/null &");
+    uptime = std::stod(guest.run("cut -d' ' -f1 /proc/uptime"));
+  }
+  check_claimed("before");
+  kill_supervisor(guard, "g");
+  check_claimed("while nobody supervises");
+  const CommandResult recovered = guard.vmrig({"recover"});
+  CHECK_MESSAGE(recovered.status == 0, recovered.err);
+  CHECK_MESSAGE(recovered.took < std::chrono::seconds(1), recovered.took.count() << " ms");
+  MESSAGE("a new supervisor in " << recovered.took.count() << " ms");
+  check_claimed("under the new one");
+  {
+    GuestConsole guest(console, kGuestBootTime, GuestConsole::Shell::kIsSilent);
+    CHECK(guest.run("cat /proc/sys/kernel/random/boot_id") == boot);
+    CHECK(std::stod(guest.run("cut -d' ' -f1 /proc/uptime")) > uptime);
+    const std::string longest = guest.run(
+        "awk 'NR > 1 && $1 - last > most { most = $1 - last } { last = $1 } END { print most }' "
+        "/tmp/ticks");
+    MESSAGE("the longest between two ticks of 0.1 s in the guest: " << longest << " s");
+    const std::string disk =
+        Json{{"id", "d1"}, {"path", guard.folder() / "hot.raw"}, {"format", "raw"}}.dump();
+    const CommandResult attached = guard.vmrig({"attach", "g", "disk", disk});
+    CHECK_MESSAGE(attached.status == 0, attached.err);
+    CHECK_NOTHROW(guest.await("test -b /dev/vdb"));
+    const CommandResult detached = guard.vmrig({"detach", "g", "d1"});
+    CHECK_MESSAGE(detached.status == 0, detached.err);
+    CHECK_NOTHROW(guest.await("test ! -b /dev/vdb"));
+  }
+  CHECK(guard.vmrig({"stop", "g"}).status == 0);
+  CHECK(guard.nothing_left());
+}
+
+TEST_CASE("a new supervisor keeps every kind of device that a VM was started with") {
+  if (system_qemu().empty()) SKIP_TEST("no qemu-system-x86_64");
+  VmGuard guard;
+  Json config = guard.config("all");
+  write_text(guard.folder() / "a.raw", std::string(1 << 20, '\0'));
+  write_text(guard.folder() / "b.raw", std::string(1 << 20, '\0'));
+  write_text(guard.folder() / "c.raw", std::string(1 << 20, '\0'));
+  const auto path = [&guard](const char* name) { return guard.folder() / name; };
+  config["memory"] = {{"size", "128MiB"},
+                      {"max", "1GiB"},
+                      {"devices",
+                       {{{"id", "m0"}, {"size", "128MiB"}},
+                        {{"id", "m1"}, {"size", "256MiB"}, {"kind", "virtio-mem"}}}}};
+  config["disks"] = {{{"id", "d0"}, {"path", path("a.raw")}, {"format", "raw"}},
+                     {{"id", "d1"}, {"path", path("b.raw")}, {"format", "raw"}, {"bus", "scsi"}}};
+  config["nics"] = {{{"id", "n0"}, {"type", "user"}},
+                    {{"id", "n1"}, {"type", "user"}, {"model", "e1000e"}},
+                    {{"id", "n2"}, {"type", "none"}}};
+  config["usb"] = {{{"id", "u0"}, {"type", "tablet"}},
+                   {{"id", "u1"}, {"type", "storage"}, {"path", path("c.raw")}}};
+  config["rngs"] = {{{"id", "r0"}}};
+  const CommandResult started = guard.vmrig({"start", "--paused", guard.write_config(config)});
+  REQUIRE_MESSAGE(started.status == 0, started.err);
+  const Json before = guard.vmrig_json({"status", "all", "--json"});
+  const Json devices_before =
+      guard.vmrig_json({"qmp", "all", "qom-list", R"({"path": "/machine/peripheral"})"});
+  const Json nodes_before = guard.vmrig_json({"qmp", "all", "query-named-block-nodes"});
+  kill_supervisor(guard, "all");
+  REQUIRE(guard.vmrig({"recover"}).status == 0);
+  const Json after = guard.vmrig_json({"status", "all", "--json"});
+  for (const char* key : {"disks", "nics", "usb", "rngs"}) {
+    CHECK_MESSAGE(after.at("config").at(key) == before.at("config").at(key), key);
+  }
+  CHECK(after.at("config").at("memory").at("devices").size() == 2);
+  CHECK(after.at("claim") == before.at("claim"));
+  CHECK(guard.vmrig_json({"qmp", "all", "qom-list", R"({"path": "/machine/peripheral"})"}) ==
+        devices_before);
+  CHECK(guard.vmrig_json({"qmp", "all", "query-named-block-nodes"}).size() == nodes_before.size());
+  CHECK(read_text(guard.state_dir() + "/all/vmrig.log").find("is not settled") ==
+        std::string::npos);
+  CHECK(guard.vmrig({"stop", "all", "--force"}).status == 0);
+  CHECK(guard.nothing_left());
+}
+
 }  // namespace

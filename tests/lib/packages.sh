@@ -9,9 +9,11 @@ packages_guest=(cpio xz-utils util-linux)
 clang_format=clang-format-14
 clang_tidy=clang-tidy-19
 clang=clang++-19
+packages_bookworm=(debootstrap debian-archive-keyring)
 packages_old_qemu=(patchelf debian-archive-keyring)
 packages_clang=(clang-19 libclang-rt-19-dev)
-packages_test=("${packages_clang[@]}" git iproute2 nftables openvswitch-switch passt "$clang_format" "$clang_tidy" python3 python3-jsonschema procps util-linux qemu-guest-agent)
+packages_test=("${packages_clang[@]}" git iproute2 nftables openvswitch-switch passt "$clang_format" "$clang_tidy" python3 python3-jsonschema python3-yaml procps util-linux qemu-guest-agent
+  bash zsh fish mandoc man-db groff-base dpkg-dev)
 
 # install_packages SET...: SET is build, run, guest, clang or test. Installs by apt what dpkg does
 # not have; touches apt only when something is missing.

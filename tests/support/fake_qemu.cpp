@@ -14,8 +14,18 @@
 //   refuse    refuse qmp_capabilities
 //   refuse-cont   work, but refuse cont with FAKE_QEMU_WORDS
 //   deaf-stop work, but answer quit and system_powerdown with {} and live on
+//   deaf      work until cont, and from then on answer nobody
+//   leaderless    work, but on a second thread: the first has ended, so that the process looks like
+//   a
+//             zombie as one does that is being killed
 //   work      answer everything, end on quit; print FAKE_QEMU_CONSOLE on the console after cont
-// Its monitor is the -chardev with "fd=10"; a second one, "fd=11", is the console.
+//   stays     as work, but stand still when the guest powers off or panics, until quit comes
+//   flood     as work, but write 20 MB on standard error after cont
+// Commands of its own, for what a guest can do: x-die (SIGSEGV), x-poweroff, x-panic, x-hang (its
+// watchdog ends it), x-storm (200,000 events), x-flood (the console, 20 MB).
+// FAKE_QEMU_PROBE: the QEMU that is executed in its place to be asked what it can do (-machine
+// none). Its monitor is the -chardev with "fd=10"; a second one, "fd=11", is the console.
+#include <pthread.h>
 #include <sys/select.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -26,6 +36,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <thread>
 
 namespace {
 
@@ -104,8 +115,21 @@ std::string event(const std::string& name, const std::string& data) {
          R"(,"timestamp":{"seconds":1,"microseconds":2}})" + "\r\n";
 }
 
+int console_of_guest = -1;
+
+void flood(int fd) {
+  const std::string line = std::string(99, '#') + "\n";
+  constexpr int kLines = 200'000;
+  for (int i = 0; i < kLines; ++i) {
+    if (::write(fd, line.data(), line.size()) < 0) return;
+  }
+}
+
 void answer(int monitor, const std::string& mode, const std::string& request) {
+  static bool is_deaf = false;
+  if (is_deaf) return;
   const std::string command = member(request, "execute");
+  is_deaf = mode == "deaf" && command == "cont";
   const std::string id = member(request, "id");
   const std::string pid = std::to_string(::getpid());
   if (command == "qmp_capabilities" && mode == "refuse") {
@@ -121,22 +145,47 @@ void answer(int monitor, const std::string& mode, const std::string& request) {
   } else if (command == "cont") {
     say(monitor, event("RESUME", "{}") + reply(id, "{}"));
     // Once: a later cont finds the supervisor connected already.
-    static int console = -1;
     const std::string text = setting("FAKE_QEMU_CONSOLE");
-    if (!text.empty() && console < 0) {
-      console = client_of(kConsoleFd);
-      say(console, text);
+    if (!text.empty() && console_of_guest < 0) {
+      console_of_guest = client_of(kConsoleFd);
+      say(console_of_guest, text);
     }
+    if (mode == "flood") flood(STDERR_FILENO);
   } else if (command == "quit" && mode != "deaf-stop") {
     say(monitor,
         reply(id, "{}") + event("SHUTDOWN", R"({"guest":false,"reason":"host-qmp-quit"})"));
     std::_Exit(0);
-  } else if (command == "system_powerdown" && mode == "work") {
+  } else if (command == "system_powerdown" && (mode == "work" || mode == "leaderless")) {
     say(monitor,
         reply(id, "{}") + event("SHUTDOWN", R"({"guest":true,"reason":"guest-shutdown"})"));
     std::_Exit(0);
   } else if (command == "x-die") {
     die_by_signal();
+  } else if (command == "x-poweroff") {
+    say(monitor,
+        reply(id, "{}") + event("SHUTDOWN", R"({"guest":true,"reason":"guest-shutdown"})"));
+    if (mode != "stays") std::_Exit(0);
+    say(monitor, event("STOP", "{}"));
+  } else if (command == "x-panic") {
+    const bool stays = mode == "stays";
+    say(monitor, reply(id, "{}") + event("GUEST_PANICKED", stays ? R"({"action":"pause"})"
+                                                                 : R"({"action":"poweroff"})"));
+    if (stays) {
+      say(monitor, event("STOP", "{}"));
+      return;
+    }
+    say(monitor, event("SHUTDOWN", R"({"guest":true,"reason":"guest-panic"})"));
+    std::_Exit(0);
+  } else if (command == "x-hang") {
+    say(monitor, reply(id, "{}") + event("WATCHDOG", R"({"action":"poweroff"})"));
+    std::_Exit(0);
+  } else if (command == "x-storm") {
+    constexpr int kEvents = 200'000;
+    for (int i = 0; i < kEvents; ++i) say(monitor, event("RESET", R"({"guest":true})"));
+    say(monitor, reply(id, "{}"));
+  } else if (command == "x-flood") {
+    flood(console_of_guest);
+    say(monitor, reply(id, "{}"));
   } else {
     say(monitor, reply(id, "{}"));
   }
@@ -171,9 +220,24 @@ void serve(int monitor, const std::string& mode) {
   }
 }
 
+[[noreturn]] void serve_all(int monitor, const std::string& mode) {
+  while (true) {
+    serve(monitor, mode);
+    // As QEMU does: the next client.
+    ::close(monitor);
+    monitor = client_of(kMonitorFd);
+  }
+}
+
 }  // namespace
 
-int main() {
+int main(int count, char** words) {
+  const std::string probe = setting("FAKE_QEMU_PROBE");
+  bool is_probed = false;
+  for (int i = 2; i < count; ++i) {
+    is_probed |= std::string_view(words[i - 1]) == "-M" && std::string_view(words[i]) == "none";
+  }
+  if (is_probed && !probe.empty()) ::execv(probe.c_str(), words);
   const std::string mode = setting("FAKE_QEMU");
   if (mode == "exit") {
     complain();
@@ -200,10 +264,9 @@ int main() {
     ::shutdown(monitor, SHUT_RDWR);
     hang();
   }
-  while (true) {
-    serve(monitor, mode);
-    // As QEMU does: the next client.
-    ::close(monitor);
-    monitor = client_of(kMonitorFd);
+  if (mode == "leaderless") {
+    std::thread(serve_all, monitor, mode).detach();
+    ::pthread_exit(nullptr);
   }
+  serve_all(monitor, mode);
 }

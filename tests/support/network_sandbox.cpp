@@ -107,8 +107,10 @@ std::string network_snapshot() {
   std::string text;
   for (const char* command : {"ip -j -d link", "ip -j addr", "bridge -j vlan", "tc -j qdisc"}) {
     const std::string out = run_ok(command);
-    text += std::string(command) + "\n" +
-            without_noise(Json::parse(out.empty() ? "[]" : out)).dump(1) + "\n";
+    text += std::string(command) + "\n";
+    for (const Json& each : without_noise(Json::parse(out.empty() ? "[]" : out))) {
+      text += each.dump() + "\n";
+    }
   }
   return text;
 }

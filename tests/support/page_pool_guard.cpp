@@ -1,13 +1,30 @@
 #include "tests/support/page_pool_guard.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 
 #include <filesystem>
 #include <fstream>
 
 namespace vmrig::testing {
 
-PagePoolGuard::PagePoolGuard(std::uint64_t pages) {
+namespace {
+
+// Of all guards of this process, as long as there is one.
+std::shared_ptr<Fd> pool_lock() {
+  static std::weak_ptr<Fd> held;
+  if (std::shared_ptr<Fd> lock = held.lock()) return lock;
+  auto lock = std::make_shared<Fd>(
+      ::open("/sys/kernel/mm/hugepages/hugepages-2048kB", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (*lock) (void)::flock(lock->get(), LOCK_EX);
+  held = lock;
+  return lock;
+}
+
+}  // namespace
+
+PagePoolGuard::PagePoolGuard(std::uint64_t pages) : lock_(pool_lock()) {
   folder_ = "/sys/devices/system/node/node0/hugepages/hugepages-2048kB";
   if (!std::filesystem::exists(folder_)) folder_ = "/sys/kernel/mm/hugepages/hugepages-2048kB";
   before_ = total();

@@ -2,11 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+
+#include "hostcfg/base/fd.hpp"
 
 namespace vmrig::testing {
 
-// 2MiB pages of node 0 (or of a host without nodes).
+// 2MiB pages of node 0 (or of a host without nodes). The pool is the host's: of several test
+// programs one has it at a time.
 class PagePoolGuard {
  public:
   explicit PagePoolGuard(std::uint64_t pages);
@@ -23,6 +27,7 @@ class PagePoolGuard {
   std::uint64_t read(const char* name) const;
   void write(std::uint64_t pages) const;
 
+  std::shared_ptr<Fd> lock_;
   std::string folder_;
   std::uint64_t before_ = 0;
   std::string fault_;

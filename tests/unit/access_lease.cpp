@@ -1,5 +1,6 @@
 // Access to files: given through the lease, and put back as far as it is ours.
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
 #include <string>
 #include <vector>
@@ -61,11 +62,10 @@ GrantAccess grant(const std::string& path, unsigned uid = kUser) {
 }
 
 std::vector<HostAction> actions() {
-  return {grant("/dev/kvm"),
-          GrantAccess{.device = "net1", .pci = kVf, .uid = kUser},
-          grant("/dev/old"),
-          GrantAccess{.device = "net2", .path = "/run/later.sock", .uid = kUser, .comes_later = true},
-          MakeSocket{.device = "net3", .path = "/run/switch.sock"}};
+  return {
+      grant("/dev/kvm"), GrantAccess{.device = "net1", .pci = kVf, .uid = kUser}, grant("/dev/old"),
+      GrantAccess{.device = "net2", .path = "/run/later.sock", .uid = kUser, .comes_later = true},
+      MakeSocket{.device = "net3", .path = "/run/switch.sock"}};
 }
 
 void apply_all(AccessHost& host, const std::string& journal) {
@@ -73,7 +73,8 @@ void apply_all(AccessHost& host, const std::string& journal) {
   for (const HostAction& action : actions()) lease.apply(action);
 }
 
-UndoReport recover(AccessHost& host, const std::string& journal, const std::string& boot = "boot-1") {
+UndoReport recover(AccessHost& host, const std::string& journal,
+                   const std::string& boot = "boot-1") {
   return recover_journal(host, journal, {.boot_id = boot, .pid = 5, .start_time = 1});
 }
 
@@ -172,7 +173,8 @@ TEST_CASE("a node that is not there is refused, but a socket that comes later is
   const TempFolder folder;
   AccessHost host;
   HostLease lease(host, folder / "journal", kOwner);
-  CHECK_THROWS_WITH_AS(lease.apply(grant("/dev/absent")), doctest::Contains("there is none"), Error);
+  CHECK_THROWS_WITH_AS(lease.apply(grant("/dev/absent")), doctest::Contains("there is none"),
+                       Error);
   GrantAccess later = grant("/run/absent.sock");
   later.comes_later = true;
   lease.apply(later);
@@ -188,8 +190,8 @@ TEST_CASE("what a reboot did not undo is undone after it, and nothing else") {
   {
     HostLease lease(host, folder / "journal", kOwner);
     lease.apply(grant("/dev/kvm"));
-    lease.apply({GrantAccess{
-        .path = "/var/lib/switch", .uid = kUser, .kind = GrantAccess::Kind::kPass}});
+    lease.apply(
+        {GrantAccess{.path = "/var/lib/switch", .uid = kUser, .kind = GrantAccess::Kind::kPass}});
   }
   const UndoReport report = recover(host, folder / "journal", "boot-2");
   REQUIRE(report.lines.size() == 1);
@@ -202,10 +204,13 @@ TEST_CASE("actions on access are the same after a journal") {
     CHECK(host_action_from_json(to_json(action)) == action);
   }
   OldState old;
-  old.access = {.path = "/dev/kvm", .by = AccessOldState::By::kOwner, .permissions = 4, .owner = 9,
+  old.access = {.path = "/dev/kvm",
+                .by = AccessOldState::By::kOwner,
+                .permissions = 4,
+                .owner = 9,
                 .survives_reboot = true};
   CHECK(old_state_from_json(to_json(old)) == old);
-  CHECK_THROWS_AS((void)host_action_from_json(
-                      Json{{"kind", "access"}, {"path", "relative"}, {"uid", 1}}),
-                  Error);
+  CHECK_THROWS_AS(
+      (void)host_action_from_json(Json{{"kind", "access"}, {"path", "relative"}, {"uid", 1}}),
+      Error);
 }

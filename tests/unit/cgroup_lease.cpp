@@ -9,8 +9,8 @@
 #include "hostcfg/host_lease.hpp"
 #include "hostcfg_support.hpp"
 #include "tests/unit/crash_plan.hpp"
-#include "tests/unit/fake_cgroups.hpp"
 #include "tests/unit/fake_access.hpp"
+#include "tests/unit/fake_cgroups.hpp"
 #include "tests/unit/fake_memory.hpp"
 #include "tests/unit/fake_net.hpp"
 

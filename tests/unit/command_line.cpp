@@ -78,8 +78,8 @@ TEST_CASE("a QEMU without JSON objects gets a throttle group's limits one by one
 
 TEST_CASE("a file chardev keeps every byte of its path") {
   SerialConfig serial{.id = "log", .type = SerialType::kFile, .path = "/a,b=c \"\n"};
-  const auto words = words_of(
-      render_device(describe_serial(serial, "serial[0]", 0, paths()), testing::recorded_caps("7.2")));
+  const auto words = words_of(render_device(describe_serial(serial, "serial[0]", 0, paths()),
+                                            testing::recorded_caps("7.2")));
   CHECK(words.at(1) == "file,id=log,append=on,path=/a,,b=c \"\n");
 }
 
@@ -87,8 +87,8 @@ TEST_CASE("a disk's path is a JSON string, whatever is in it") {
   DiskConfig disk;
   disk.id = "d";
   disk.path = "/x\",\"driver\":\"nbd\n,readonly=on";
-  const auto words = words_of(
-      render_device(describe_disk(disk, "disks[0]", 0, {}, paths()), testing::recorded_caps("7.2")));
+  const auto words = words_of(render_device(describe_disk(disk, "disks[0]", 0, {}, paths()),
+                                            testing::recorded_caps("7.2")));
   const Json file = Json::parse(words.at(1));
   CHECK(file.at("filename") == disk.path);
   CHECK(file.at("driver") == "file");
@@ -118,7 +118,9 @@ TEST_CASE("a disk's cache mode sets host cache, flushes and the guest's write ca
   CHECK_FALSE(of(DiskCache::kWriteback).front_ends.at(0).props.contains("write-cache"));
   CHECK_FALSE(of(DiskCache::kWriteback).backends.at(0).props.contains("cache"));
   CHECK(of(DiskCache::kWriteback).backends.at(1).props.at("driver") == "qcow2");
-  CHECK(describe_disk(disk, "o", -1, {.is_block_device = true, .data = {}, .backing = {}}, paths()).backends.at(0).props.at("driver") == "host_device");
+  CHECK(describe_disk(disk, "o", -1, {.is_block_device = true, .data = {}, .backing = {}}, paths())
+            .backends.at(0)
+            .props.at("driver") == "host_device");
 }
 
 TEST_CASE("each image that a disk stands on has nodes of its own, read-only, the lowest first") {
@@ -143,8 +145,8 @@ TEST_CASE("each image that a disk stands on has nodes of its own, read-only, the
     CHECK(backend.props.at("node-name").get<std::string>().size() <= 31);  // QEMU's limit
     CHECK(backend.props.at("cache").at("direct") == true);
   }
-  CHECK(nodes == std::vector<std::string>{"-b2f", "-b2", "-b1f", "-b1", "-data", "-file",
-                                          "-format"});
+  CHECK(nodes ==
+        std::vector<std::string>{"-b2f", "-b2", "-b1f", "-b1", "-data", "-file", "-format"});
   const auto props = [&description](std::size_t i) { return description.backends.at(i).props; };
   CHECK(props(0).at("driver") == "host_device");
   CHECK(props(1) == Json{{"driver", "raw"},

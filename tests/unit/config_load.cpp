@@ -303,3 +303,36 @@ TEST_CASE("a config written out and read again is the same") {
   CHECK(written.at("cpu").at("pin") == Json::array({"1", "2-3"}));
   CHECK(written.at("memory").at("node") == 1);
 }
+
+TEST_CASE("what is no UTF-8 is refused by its path, wherever it came from") {
+  ConfigSource from = source(R"({"name": "a", "memory": {"size": "1GiB"},
+    "disks": [{"id": "d", "path": "${BYTES}"}]})");
+  from.environment["BYTES"] = "/images/\xff.img";
+  CHECK(has(faults(from), "2 disks[0].path: \"/images/\\xff.img\" is no UTF-8"));
+  from.settings = {"disks.d.path=/\xc3("};
+  CHECK(has(faults(from), "disks[0].path: \"/\\xc3(\" is no UTF-8"));
+  // Relative paths get the folder's name; absolute ones don't.
+  from.settings = {"disks.d.path=d.img"};
+  from.folder = "/vms\xff";
+  CHECK(has(faults(from), "its paths are relative to \"/vms\\xff\", which is no UTF-8"));
+  from.settings = {"disks.d.path=/d.img"};
+  CHECK(faults(from).empty());
+}
+
+TEST_CASE("a network device's name is no option of a program, and can be printed") {
+  const auto name = [](const std::string& json) {
+    return faults_with(R"("nics": [{"id": "n", "type": "tap", "bridge": "b", "ifname": )" + json +
+                       "}]");
+  };
+  for (const char* bad : {R"("-x")", R"("--")", R"("a\u0001")", R"("\u001b[2J")", R"("a\u007f")",
+                          R"("a b")", R"("a%b")", R"("..")"}) {
+    CAPTURE(bad);
+    CHECK(has(name(bad), "nics[0].ifname: "));
+  }
+  for (const char* good : {R"("a-x")", R"("tap0,b=c")", R"("Größe")"}) {
+    CAPTURE(good);
+    CHECK(name(good).empty());
+  }
+  CHECK(has(faults_with(R"("nics": [{"id": "n", "type": "tap", "ovs": {"bridge": "--"}}])"),
+            "nics[0].ovs.bridge: \"--\" is no name of a network device"));
+}

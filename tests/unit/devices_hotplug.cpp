@@ -255,10 +255,10 @@ TEST_CASE("a host's USB device is named by its make in two ways, or by its place
   CHECK(usb_ids(two) == usb_ids(one));
   CHECK(usb_ids(place) == std::nullopt);
   CHECK(describe_usb(one, "o", {}, paths()).front_ends.at(0).props == Json{{"driver", "usb-host"},
-                                                                     {"id", "h"},
-                                                                     {"bus", "vmrig-usb0.0"},
-                                                                     {"vendorid", 0x1d6b},
-                                                                     {"productid", 2}});
+                                                                           {"id", "h"},
+                                                                           {"bus", "vmrig-usb0.0"},
+                                                                           {"vendorid", 0x1d6b},
+                                                                           {"productid", 2}});
   const Json by_place = describe_usb(place, "o", {}, paths()).front_ends.at(0).props;
   CHECK(by_place.at("hostbus") == 3);
   CHECK(by_place.at("hostaddr") == 7);

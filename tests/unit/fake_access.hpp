@@ -33,9 +33,8 @@ class FakeAccess final : public AccessControl {
     const auto found = files.find(path);
     if (found == files.end()) return std::nullopt;
     const FakeFile& file = found->second;
-    AccessNow now{.has_acl = file.has_acl,
-                  .owner = file.owner,
-                  .survives_reboot = file.survives_reboot};
+    AccessNow now{
+        .has_acl = file.has_acl, .owner = file.owner, .survives_reboot = file.survives_reboot};
     if (const auto entry = file.entries.find(uid); entry != file.entries.end()) {
       now.permissions = entry->second;
     }

@@ -45,6 +45,15 @@ TEST_CASE("a CPU list reads and prints in the kernel's format") {
   }
 }
 
+TEST_CASE("a CPU list that says the same over and over is read at once") {
+  std::string text = "0-8191";
+  for (int i = 0; i < 9000; ++i) text += ",0-8191";
+  const CpuSet all = CpuSet::parse(text);
+  CHECK(all.size() == CpuSet::kMaxCpus);
+  CHECK(all.to_string() == "0-8191");
+  CHECK(CpuSet::parse("5-7,2-6,0").to_string() == "0,2-7");
+}
+
 TEST_CASE("CPU sets are equal whatever was inserted and erased on the way") {
   CpuSet set = {1, 4000};
   set.erase(4000);
@@ -99,8 +108,15 @@ TEST_CASE("a quoted text can't write to the terminal") {
   CHECK(quote("\x7f") == "\"\\x7f\"");
   CHECK(quote("\xc2\x9b") == "\"\\xc2\\x9b\"");                    // CSI as a C1 control
   CHECK(quote("\xe0\x80\x9b") == "\"\\xe0\\x80\\x9b\"");           // an overlong form of ESC
+  CHECK(quote("\xe2\x80\xae") == "\"\\xe2\\x80\\xae\"");           // from right to left
+  CHECK(quote("\xe2\x81\xa6") == "\"\\xe2\\x81\\xa6\"");           // the same, isolated
+  CHECK(quote("\xef\xbb\xbf") == "\"\\xef\\xbb\\xbf\"");           // not seen at all
   CHECK(quote("\xc0\x9b") == "\"\\xc0\\x9b\"");                    // another
   CHECK(quote("\xed\xa0\x80") == "\"\\xed\\xa0\\x80\"");           // a surrogate
   CHECK(quote("\xf4\x90\x80\x80") == "\"\\xf4\\x90\\x80\\x80\"");  // above U+10FFFF
   CHECK(quote("\xe2\x82") == "\"\\xe2\\x82\"");                    // cut short
+  CHECK(quote("a\xe2\x80\xae"
+              "b") ==
+        "\"a\\xe2\\x80\\xae"
+        "b\"");  // RIGHT-TO-LEFT OVERRIDE
 }

@@ -55,7 +55,7 @@ std::string qcow2(const std::string& backing, std::string_view format, std::stri
 // Facts of images by their paths, as they would be read.
 HostFacts facts_of(const TempFolder& folder, const std::string& image) {
   HostFacts facts = recorded_facts("vm-2cpu");
-  read_image_chain(folder / image, facts.paths);
+  facts.paths = read_paths({folder / image});
   return facts;
 }
 
@@ -67,11 +67,8 @@ struct Found {
 Found find_files(const HostFacts& facts, const std::string& path, std::vector<Lease> leases = {}) {
   const VmConfig config = config_of(R"({"name": "vm", "memory": {"size": "64MiB"}})");
   const qmp::QemuCaps caps = recorded_caps("7.2");
-  const PlanInput input{.config = config,
-                        .facts = facts,
-                        .caps = caps,
-                        .qemu = {},
-                        .leases = std::move(leases)};
+  const PlanInput input{
+      .config = config, .facts = facts, .caps = caps, .qemu = {}, .leases = std::move(leases)};
   DiskConfig disk;
   disk.id = "d";
   disk.path = path;
@@ -103,7 +100,8 @@ TEST_CASE("a header names the backing file, its format and the data file") {
   CHECK_FALSE(alone.has_data_file);
 }
 
-TEST_CASE("headers that are cut off or make no sense are refused, and none is read beyond its end") {
+TEST_CASE(
+    "headers that are cut off or make no sense are refused, and none is read beyond its end") {
   const std::string good = qcow2("base.img", "qcow2", "d");
   for (std::size_t size = 0; size < good.size() - 8; ++size) {
     std::string cut = good.substr(0, size);
@@ -147,9 +145,8 @@ TEST_CASE("a chain of images is followed to its end, with each one's format") {
   CHECK(found.files.data == ImageFile{folder / "top.data", false});
   REQUIRE(found.files.backing.size() == 2);
   CHECK(found.files.backing[0].format == "qcow2");
-  CHECK(found.files.backing[1] == ImageLayer{.file = {folder / "base.img", false},
-                                             .format = "raw",
-                                             .data = {}});
+  CHECK(found.files.backing[1] ==
+        ImageLayer{.file = {folder / "base.img", false}, .format = "raw", .data = {}});
   CHECK(disk_files_from_json(to_json(found.files)) == found.files);
   CHECK(paths_below(found.files).size() == 3);
 }
@@ -222,12 +219,16 @@ TEST_CASE("an image that another VM writes is busy, and nobody may write what a 
 
   HostFacts facts = facts_of(folder, "top.qcow2");
   const Plan plan = plan_of(R"({"name": "vm", "memory": {"size": "64MiB"}, "disks": [
-      {"id": "d", "path": ")" + (folder / "top.qcow2") + R"("}]})", facts);
+      {"id": "d", "path": ")" + (folder / "top.qcow2") +
+                                R"("}]})",
+                            facts);
   CHECK(problems_of(plan) == "");
   CHECK(plan.claim.written_disks == std::vector<std::string>{folder / "top.qcow2"});
   CHECK(plan.claim.read_disks == std::vector<std::string>{folder / "base.img"});
   facts.paths[folder / "base.img"].writable = true;
   const Plan second = plan_of(R"({"name": "vm2", "memory": {"size": "64MiB"}, "disks": [
-      {"id": "d", "path": ")" + (folder / "base.img") + R"("}]})", facts, {plan.claim});
+      {"id": "d", "path": ")" + (folder / "base.img") +
+                                  R"("}]})",
+                              facts, {plan.claim});
   CHECK(has(problems_of(second), "is in use by VM \"vm\""));
 }

@@ -17,8 +17,8 @@
 #include "launcher/net_shares.hpp"
 #include "launcher/vf_shares.hpp"
 #include "tests/support/temp_folder.hpp"
-#include "tests/unit/fake_cgroups.hpp"
 #include "tests/unit/fake_access.hpp"
+#include "tests/unit/fake_cgroups.hpp"
 #include "tests/unit/fake_memory.hpp"
 #include "tests/unit/fake_net.hpp"
 
@@ -187,7 +187,7 @@ TEST_CASE("what can't be put back keeps its folder, and is tried again") {
   CHECK_FALSE(unfinished(refused.front().report).empty());
   CHECK(machine.root.find("a"));
   // A mere cleaning must not lose the journal either.
-  CHECK(machine.root.clean(machine.root.lock()).empty());
+  CHECK(machine.root.clean(machine.root.lock()).removed.empty());
   machine.host.refuses_to_restore = false;
   CHECK(machine.recover().front().removed);
   CHECK(machine.host.drivers.at(kVf0).driver == "ixgbevf");

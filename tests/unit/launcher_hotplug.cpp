@@ -153,12 +153,21 @@ struct Machine {
   VmState claimed = state;
   VmFolder vm = root.claim(root.lock(), claimed);
   std::vector<std::string> log;
+  bool is_disk_full = false;
   HostSide host{loop.get_executor(), [this](const std::string& line) { log.push_back(line); },
                 [] {}};
   Hotplug hotplug{{.executor = loop.get_executor(),
                    .monitor = [this]() -> qmp::Client& { return monitor; },
                    .state = state,
                    .save = [] {},
+                   .save_or_throw =
+                       [this] {
+                         if (!is_disk_full) return;
+                         throw Error({.operation = "write",
+                                      .object = "state.json",
+                                      .cause = "No space left on device",
+                                      .mend = {}});
+                       },
                    .folder = [this]() -> VmFolder& { return vm; },
                    .host = host,
                    .log = [this](const std::string& line) { log.push_back(line); }}};
@@ -180,6 +189,19 @@ TEST_CASE("a device is plugged backends first, into a free port") {
   CHECK(machine.qemu.requests().back().at("arguments").at("bus") == Json("vmrig-port0"));
   CHECK(machine.has_disk("d1"));
   CHECK(machine.state.claim.written_disks.size() == 2);
+}
+
+TEST_CASE("an attach that can't be written down is not begun") {
+  Machine machine;
+  machine.is_disk_full = true;
+  const Answer answer = machine.finish(machine.hotplug.attach(machine.disk("d1")));
+  CHECK(answer.refused);
+  CHECK_MESSAGE(answer.text.find("No space left") != std::string::npos, answer.text);
+  CHECK(machine.commands().empty());
+  CHECK_FALSE(machine.has_disk("d1"));
+  CHECK(machine.state.claim.written_disks.size() == 1);
+  machine.is_disk_full = false;
+  CHECK_FALSE(machine.finish(machine.hotplug.attach(machine.disk("d1"))).refused);
 }
 
 TEST_CASE("when a step of an attach fails, those before it are undone in reverse") {

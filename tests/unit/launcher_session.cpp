@@ -49,6 +49,7 @@ Plan fake_plan() {
   plan.config.memory.size = Bytes::mib(64);
   plan.qemu = VMRIG_FAKE_QEMU;
   plan.claim.vm = "fake";
+  plan.config.serial.push_back({.id = "con0", .type = SerialType::kSocket, .path = {}});
   plan.fds.push_back(
       {.number = 10,
        .source = {.kind = FdSource::Kind::kListeningSocket, .name = kMonitorSocketName}});

@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -17,8 +19,10 @@
 #include "launcher/spawn.hpp"
 #include "tests/support/skip.hpp"
 #include "tests/support/temp_folder.hpp"
+#include "tests/support/vm_guard.hpp"
 
 using namespace vmrig;
+using vmrig::testing::eventually;
 using vmrig::testing::read_text;
 using vmrig::testing::TempFolder;
 using vmrig::testing::write_text;
@@ -430,6 +434,29 @@ TEST_CASE("dropping a child neither kills nor reaps it") {
   CHECK(to_string(*report) == "signal 9 (SIGKILL)");
   CHECK_FALSE(reap(pidfd.get()).has_value());
   CHECK_FALSE(send_signal(pidfd.get(), SIGTERM));
+}
+
+TEST_CASE("a process lives as long as one of its threads does") {
+  int ends[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
+  const Fd ours(ends[0]);
+  Fd its(ends[1]);
+  ::setenv("FAKE_QEMU", "leaderless", 1);
+  SpawnRequest request;
+  request.argv = {VMRIG_FAKE_QEMU};
+  request.fds = {{.number = 10, .source = its.get()}};
+  const Child child = spawn(request);
+  ::unsetenv("FAKE_QEMU");
+  its.reset();
+  const std::string stat = "/proc/" + std::to_string(child.identity.pid) + "/stat";
+  REQUIRE(eventually([&stat] { return read_text(stat).find(") Z ") != std::string::npos; }));
+  CHECK(is_alive(child.identity));
+  CHECK(open_pidfd(child.identity));
+  CHECK_FALSE(wait_for_exit(child.pidfd.get(), qmp::Deadline{}));
+  CHECK(send_signal(child.pidfd.get(), SIGKILL));
+  REQUIRE(wait_for_exit(child.pidfd.get(), soon()));
+  CHECK_FALSE(is_alive(child.identity));
+  CHECK(reap(child.pidfd.get()).has_value());
 }
 
 TEST_CASE("a reused pid is not taken for the process that had it") {

@@ -122,7 +122,7 @@ TEST_CASE("a folder whose supervisor and QEMU are dead is stale, and is cleaned"
   { const VmFolder vm = claim(root, named("dead")); }
   REQUIRE(root.find("dead").has_value());
   CHECK(root.find("dead")->condition == VmCondition::kStale);
-  CHECK(root.clean(root.lock()) == std::vector<std::string>{"dead"});
+  CHECK(root.clean(root.lock()).removed == std::vector<std::string>{"dead"});
   CHECK_FALSE(root.find("dead").has_value());
 }
 
@@ -138,7 +138,7 @@ TEST_CASE("a QEMU without a supervisor is orphaned, keeps its claims and its nam
     vm.write_state(state);
   }
   CHECK(root.find("orphan")->condition == VmCondition::kOrphaned);
-  CHECK(root.clean(root.lock()).empty());
+  CHECK(root.clean(root.lock()).removed.empty());
   REQUIRE(root.leases().size() == 1);
   CHECK(root.leases()[0].exclusive_cpus == CpuSet{3});
   CHECK_THROWS_AS((void)claim(root, named("orphan")), Error);
@@ -171,7 +171,7 @@ TEST_CASE("a VM that crashed is kept with its logs until its name is started aga
     write_text(vm.path_of(kQemuLogName), "last words\n");
   }
   CHECK(root.find("bad")->condition == VmCondition::kCrashed);
-  CHECK(root.clean(root.lock()).empty());
+  CHECK(root.clean(root.lock()).removed.empty());
   CHECK(root.folder("bad").read_log(kQemuLogName, 0, 100) == "last words\n");
   const VmFolder vm = claim(root, named("bad"));
   CHECK(vm.read_log(kQemuLogName, 0, 100).empty());

@@ -9,8 +9,8 @@
 #include "hostcfg/host_lease.hpp"
 #include "hostcfg_support.hpp"
 #include "tests/unit/crash_plan.hpp"
-#include "tests/unit/fake_cgroups.hpp"
 #include "tests/unit/fake_access.hpp"
+#include "tests/unit/fake_cgroups.hpp"
 #include "tests/unit/fake_memory.hpp"
 #include "tests/unit/fake_net.hpp"
 
@@ -202,8 +202,11 @@ TEST_CASE("a mount goes with its last user, and stays while somebody is in it") 
   }
   SUBCASE("a stranger uses it") {
     host.pools.in_use.insert(kMount.path);
-    CHECK(only_line(lease.undo()).result == UndoLine::Result::kLeft);
+    CHECK(only_line(lease.undo()).result == UndoLine::Result::kFailed);
     CHECK(host.pools.mounts.size() == 1);
+    host.pools.in_use.clear();
+    CHECK(only_line(lease.undo()).result == UndoLine::Result::kPutBack);
+    CHECK(host.pools.mounts.empty());
   }
   SUBCASE("nobody") {
     CHECK(only_line(lease.undo()).result == UndoLine::Result::kPutBack);

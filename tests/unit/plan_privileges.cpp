@@ -112,8 +112,9 @@ TEST_CASE("in a user namespace without such a uid QEMU stays root, without capab
   CHECK(plan.user.kind == QemuUser::Kind::kCaller);
   CHECK(plan.user.is_confined);
   CHECK_FALSE(plan.claim.uid.has_value());
-  CHECK(has(warnings_of(plan), "security.user: QEMU has no user of its own and stays root, without "
-                               "capabilities: this user namespace has no uid for it"));
+  CHECK(has(warnings_of(plan),
+            "security.user: QEMU has no user of its own and stays root, without "
+            "capabilities: this user namespace has no uid for it"));
 }
 
 TEST_CASE("a uid of its own is not taken where vmrig could not do its work on it") {
@@ -123,11 +124,12 @@ TEST_CASE("a uid of its own is not taken where vmrig could not do its work on it
   CHECK(plain.user.kind == QemuUser::Kind::kOwn);
   const Plan pinned = plan_of(config_with(R"("cpu": {"pin": "auto"})"), docker);
   CHECK(pinned.user.kind == QemuUser::Kind::kCaller);
-  CHECK(has(warnings_of(pinned), "without CAP_SYS_NICE vmrig could not pin its threads | "
-                                 "CAP_SYS_NICE for vmrig (docker run --cap-add SYS_NICE)"));
+  CHECK(has(warnings_of(pinned),
+            "without CAP_SYS_NICE vmrig could not pin its threads | "
+            "CAP_SYS_NICE for vmrig (docker run --cap-add SYS_NICE)"));
   docker.can_sys_ptrace = false;
-  const Plan huge = plan_of(
-      R"({"name": "vm", "memory": {"size": "1GiB", "hugepages": "1GiB"}})", docker);
+  const Plan huge =
+      plan_of(R"({"name": "vm", "memory": {"size": "1GiB", "hugepages": "1GiB"}})", docker);
   CHECK(huge.user.kind == QemuUser::Kind::kCaller);
   HostFacts poor = facts();
   poor.can_change_ids = false;
@@ -137,8 +139,7 @@ TEST_CASE("a uid of its own is not taken where vmrig could not do its work on it
 TEST_CASE("who is not root is the user that QEMU is, and opens its files itself") {
   HostFacts user = recorded_facts("container-cpuset");
   user.paths["/vms/d.img"] = file_of(1000, 0600);
-  const Plan plan =
-      plan_of(config_with(R"("disks": [{"id": "d", "path": "d.img"}])"), user);
+  const Plan plan = plan_of(config_with(R"("disks": [{"id": "d", "path": "d.img"}])"), user);
   CHECK(plan.user.kind == QemuUser::Kind::kCaller);
   CHECK_FALSE(plan.user.is_confined);
   CHECK(plan.user.account.uid == 1000);
@@ -184,7 +185,8 @@ TEST_CASE("a number is a user, too, with and without quotes") {
             "this user namespace has no user 4711"));
 }
 
-TEST_CASE("QEMU as the caller, when that is root, is without capabilities, and gets its files open") {
+TEST_CASE(
+    "QEMU as the caller, when that is root, is without capabilities, and gets its files open") {
   HostFacts root = facts();
   root.paths["/vms/d.img"] = file_of(107, 0600);
   const Plan plan = plan_of(
@@ -291,8 +293,7 @@ TEST_CASE("a VFIO group, a USB device and a switch's socket are opened to QEMU's
 }
 
 TEST_CASE("locked memory: the limit is raised, or the one capability for it stays") {
-  const std::string config =
-      R"({"name": "vm", "memory": {"size": "64MiB", "lock": true}})";
+  const std::string config = R"({"name": "vm", "memory": {"size": "64MiB", "lock": true}})";
   CHECK_FALSE(plan_of(config, facts()).user.keeps_ipc_lock);
   CHECK(plan_of(config, facts()).locked_memory == LockedMemory::kUnlimited);
   const Plan kept = plan_of(config, recorded_facts("vm-2cpu"));
@@ -368,8 +369,9 @@ TEST_CASE("what QEMU may do is told from what it should") {
 
 TEST_CASE("names that can't be a user's are refused") {
   for (const char* bad : {"", " ", "-x", "a b", "a\\n", "a/b", "99999999999", "4294967295"}) {
-    CHECK_THROWS_AS((void)config_of(config_with(fmt::format(R"("security": {{"user": "{}"}})", bad))),
-                    DiagnosticsError);
+    CHECK_THROWS_AS(
+        (void)config_of(config_with(fmt::format(R"("security": {{"user": "{}"}})", bad))),
+        DiagnosticsError);
   }
   CHECK_THROWS_AS((void)config_of(config_with(R"("security": {"user": -1})")), DiagnosticsError);
   CHECK_THROWS_AS((void)config_of(config_with(R"("security": {"user": 4294967295})")),

@@ -366,6 +366,31 @@ TEST_CASE("a client that never reads is dropped at its bound, and others go on")
   CHECK(complete < 30);
 }
 
+TEST_CASE("a client that reads no events is dropped at a bound of their own, and others go on") {
+  qmp::ServerOptions options;
+  options.max_queued_event_bytes = 100'000;
+  Rig rig(upstream_script(), options);
+  RawClient deaf(rig.path);
+  deaf.negotiate();
+  RawClient good(rig.path);
+  good.negotiate();
+  qmp::Event event;
+  event.name = "RESET";
+  event.data = Json{{"text", std::string(1000, 'x')}};
+  int sent = 0;
+  std::size_t clients = 2;
+  while (clients == 2) {
+    REQUIRE(++sent < 2000);  // 2 MB: what the kernel holds for it, and the bound
+    rig.in_loop([&] {
+      rig.server->broadcast(event);
+      clients = rig.server->client_count();
+    });
+    CHECK(good.receive().at("event") == "RESET");
+  }
+  rig.in_loop([&] { CHECK(rig.log.find("does not read its events") != std::string::npos); });
+  CHECK(good.ask("{\"execute\": \"query-status\"}").contains("return"));
+}
+
 TEST_CASE("a client that pipelines more than its share is read no further until answered") {
   qmp::ServerOptions options;
   options.max_pending_commands = 4;

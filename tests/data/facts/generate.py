@@ -271,6 +271,39 @@ def container_cpuset():
     return facts
 
 
+def kubernetes_pod():
+    """A pod on the 72-CPU host: the CPU manager's static policy gave it four whole cores of node 0,
+    the limits 4 GiB of 1GiB pages, and the device plugin the first VF, which is on vfio-pci."""
+    facts = two_socket_72cpu()
+    exclusive = "10-13,46-49"
+    for device in facts["pci"]:
+        if device["address"] == "0000:3b:10.1":
+            device["driver"] = "vfio-pci"
+            del device["net_devices"]
+        # The pod's network namespace has none of the host's network devices.
+        device.pop("net_devices", None)
+        device.pop("in_use", None)
+        device.pop("vf_records", None)
+    facts |= {
+        "kernel_parameters": [word for word in facts["kernel_parameters"]
+                              if not word.startswith("isolcpus")],
+        "isolated": "", "allowed": exclusive, "affinity": exclusive, "allowed_nodes": "0",
+        "vfio": vfio(iommu=True, driver_present=True, module_available=True,
+                     container=device_file()),
+        "can_net_admin": False, "can_sys_admin": False, "can_sys_resource": False,
+        "cgroup": cgroup(base="", why_not="it is not delegated to this user, or is mounted "
+                                          "read-only"),
+        "hugetlbfs": [{"path": "/dev/hugepages", "page_size": "1GiB"}],
+        "net": [loopback(),
+                {"name": "eth0", "index": 9, "mac": "02:42:ac:11:00:09", "mtu": 1450, "up": True,
+                 "carrier": True, "kind": "virtual"}],
+    }
+    del facts["can_sys_nice"]
+    facts["memory_limits"] = {"memory": "1GiB",
+                              "hugepages": [{"page_size": "1GiB", "limit": "4GiB"}]}
+    return facts
+
+
 def two_socket_512cpu():
     """Two sockets of 128 cores with two threads each; eight cores share a last-level cache."""
     cpus = cpus_of(sockets=2, cores=128, threads=2, l3_cores=8)
@@ -309,6 +342,7 @@ def main():
             "two-socket-512cpu": two_socket_512cpu(),
             "no-kvm": no_kvm(),
             "container-cpuset": container_cpuset(),
+            "kubernetes-pod": kubernetes_pod(),
     }.items():
         (FOLDER / f"{name}.json").write_text(pretty(facts), encoding="utf-8")
 

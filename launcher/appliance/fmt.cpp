@@ -1,0 +1,16 @@
+// libfmt itself, of which Debian has no archive: what its own source file instantiates.
+#include <fmt/format-inl.h>
+
+FMT_BEGIN_NAMESPACE
+namespace detail {
+template dragonbox::decimal_fp<float> dragonbox::to_decimal(float x) noexcept;
+template dragonbox::decimal_fp<double> dragonbox::to_decimal(double x) noexcept;
+template locale_ref::locale_ref(const std::locale& loc);
+template std::locale locale_ref::get<std::locale>() const;
+template thousands_sep_result<char> thousands_sep_impl(locale_ref);
+template char decimal_point_impl(locale_ref);
+template void buffer<char>::append(const char*, const char*);
+template void vformat_to(buffer<char>&, string_view, basic_format_args<FMT_BUFFER_CONTEXT(char)>,
+                         locale_ref);
+}  // namespace detail
+FMT_END_NAMESPACE
