@@ -49,14 +49,14 @@ Fd open_vm_log(const VmFolder& folder) {
 }  // namespace
 
 VmSupervisor::VmSupervisor(LaunchRequest request, SuperviseOptions options)
-    : VmSupervisor(open_vm_log(request.folder), std::move(request.state),
-                   request.plan.config.power, std::move(options)) {
+    : VmSupervisor(open_vm_log(request.folder), std::move(request.state), request.plan.config.power,
+                   std::move(options)) {
   request_.emplace(std::move(request));
 }
 
 VmSupervisor::VmSupervisor(Adoption adoption, SuperviseOptions options)
-    : VmSupervisor(open_vm_log(adoption.folder), adoption.state,
-                   power_of(adoption.state), std::move(options)) {
+    : VmSupervisor(open_vm_log(adoption.folder), adoption.state, power_of(adoption.state),
+                   std::move(options)) {
   folder_.emplace(std::move(adoption.folder));
   is_adopted_ = true;
 }
