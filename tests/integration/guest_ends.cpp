@@ -88,7 +88,7 @@ TEST_CASE("a guest that has panicked can be kept as it is, and stop ends it at o
     VmGuard guard;
     start(guard, config_with(guard, qemu, "vmrig.panic", {{"on_crash", "preserve"}}));
     CHECK(becomes(guard, "paused", "the guest panicked"));
-    CHECK(status(guard).at("live").at("live").at("qemu_status") == "guest-panicked");
+    CHECK(status(guard).at("live").at("qemu_status") == "guest-panicked");
     CHECK(stop(guard) == "quit");  // nobody is there to press the power button for
     CHECK(guard.nothing_left());
   }
