@@ -81,6 +81,10 @@ Qcow2Header parse_qcow2_header(std::string_view first) {
   return header;
 }
 
+bool has_linked_qcow2(const ImageLinks& links) {
+  return links.backing_format.empty() || links.backing_format == "qcow2";
+}
+
 std::optional<std::string> linked_path(const std::string& image, const std::string& name) {
   constexpr std::string_view kFile = "file:";
   if (name.empty() || name.find('\0') != std::string::npos) return std::nullopt;

@@ -29,6 +29,9 @@ Qcow2Header parse_qcow2_header(std::string_view first);
 // The links of the image that is open for reading; a header that can't be used is told in `fault`.
 ImageLinks read_image_links(int image);
 
+// Whether what lies below may have links of its own: it is not said to be of another format. Pure.
+bool has_linked_qcow2(const ImageLinks& links);
+
 // The path of a file that an image names, seen from the image's own path, as QEMU finds it; nullopt
 // for what is no file of the host ("nbd://…", "json:…"). Pure.
 // Source: qemu block.c path_combine, path_has_protocol.

@@ -88,10 +88,17 @@ Journal::Journal(const std::string& path, const JournalOwner& owner, Unwritable 
     if (size != content_.good_bytes && truncate_to(file_, content_.good_bytes) < 0) {
       throw system_error(kOperation, path, errno);
     }
+    // Before this boot's id stands there, which would make them its own.
+    for (const int id : undone_by_reboot) undone(id);
     begin(owner);
   } catch (const Error& error) {
     if (unwritable == Unwritable::kRefuse || !goes_on) throw;
     unwritable_ = error;
+    for (JournalEntry& entry : content_.entries) {
+      const auto& undone = undone_by_reboot;
+      const bool is_undone = std::find(undone.begin(), undone.end(), entry.id) != undone.end();
+      if (is_undone) entry.stage = JournalEntry::Stage::kUndone;
+    }
   }
 }
 

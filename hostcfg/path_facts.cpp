@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
+#include <set>
 #include <system_error>
 
 #include "hostcfg/base/fd.hpp"
@@ -165,19 +166,30 @@ PathFacts read_path_facts(const std::string& path) {
 
 std::map<std::string, PathFacts> read_paths(const std::vector<std::string>& paths,
                                             const std::string& root) {
+  struct Open {
+    std::string path;
+    bool is_image;  // else a guest may have written what looks like an image's links
+  };
   std::map<std::string, PathFacts> facts;
-  std::vector<std::string> open = paths;
+  std::set<std::string> followed;
+  std::vector<Open> open;
+  for (const std::string& path : paths) open.push_back({path, true});
   while (!open.empty()) {
-    const std::string path = std::move(open.back());
+    const Open next = std::move(open.back());
     open.pop_back();
-    if (facts.count(path) != 0 || facts.size() > paths.size() + kMostImages) continue;
-    PathFacts found = read_path_facts(root + path);
-    if (found.links) {
-      for (const std::string& name : {found.links->backing_file, found.links->data_file}) {
-        if (auto below = linked_path(path, name)) open.push_back(std::move(*below));
-      }
+    auto found = facts.find(next.path);
+    if (found == facts.end()) {
+      if (facts.size() > paths.size() + kMostImages) continue;
+      found = facts.emplace(next.path, read_path_facts(root + next.path)).first;
     }
-    facts.emplace(path, std::move(found));
+    const std::optional<ImageLinks>& links = found->second.links;
+    if (!links || !next.is_image || !followed.insert(next.path).second) continue;
+    if (auto below = linked_path(next.path, links->backing_file)) {
+      open.push_back({std::move(*below), has_linked_qcow2(*links)});
+    }
+    if (auto data = linked_path(next.path, links->data_file)) {
+      open.push_back({std::move(*data), false});
+    }
   }
   return facts;
 }

@@ -70,6 +70,13 @@ bool check_below(const Image& image, const std::string& above, const std::string
                   mend, ExitStatus::kUsage);
     return false;
   }
+  if (file.type != PathFacts::Type::kFile && file.type != PathFacts::Type::kBlockDevice) {
+    image.problem(
+        ".path",
+        fmt::format("{} is the {}: it is a {}", quote(path), text, path_type_name(file.type)), mend,
+        ExitStatus::kUsage);
+    return false;
+  }
   if (!file.readable) {
     image.problem(".path",
                   fmt::format("{}, the {}, can't be read{}", quote(path), text,
@@ -105,6 +112,7 @@ void check_chain(const Image& image, const PathFacts& top) {
     if (data && !check_below(image, path, *data, "data file")) return;
     const auto below = linked_path(path, file->links->backing_file);
     if (!below || !check_below(image, path, *below, "backing file")) return;
+    if (!has_linked_qcow2(*file->links)) return;
     path = *below;
     file = &image.input.facts.paths.at(path);
   }

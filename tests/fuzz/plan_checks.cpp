@@ -53,18 +53,31 @@ void check_faults(const DiagnosticsError& error) {
   }
 }
 
+// To whom most has to be handed.
+QemuUser user_of_its_own() {
+  QemuUser user;
+  user.kind = QemuUser::Kind::kOwn;
+  user.account.uid = user.account.gid = kFirstOwnUid;
+  user.is_confined = true;
+  return user;
+}
+
 void check_attach(const VmConfig& vm, DeviceKind kind, const Json& device, const HostFacts& facts,
                   const qmp::QemuCaps& caps) {
   try {
     const AttachWish wish = read_wish(vm, kind, device);
-    const AttachPlan plan = plan_attach(
-        wish,
-        {.config = wish.alone,
-         .facts = facts,
-         .caps = caps,
-         .qemu = "/usr/bin/qemu-system-x86_64",
-         .leases = {}},
-        {.nic_forms = nic_forms(caps), .shares = {}, .near = {}, .memory_nodes = {}, .cgroup = {}});
+    const AttachPlan plan = plan_attach(wish,
+                                        {.config = wish.alone,
+                                         .facts = facts,
+                                         .caps = caps,
+                                         .qemu = "/usr/bin/qemu-system-x86_64",
+                                         .leases = {}},
+                                        {.nic_forms = nic_forms(caps),
+                                         .shares = {},
+                                         .near = {},
+                                         .memory_nodes = {},
+                                         .cgroup = {},
+                                         .user = user_of_its_own()});
     check_steps(plan.host_steps);
     for (const PlugStep& step : backend_steps(plan.device)) {
       check(!step.plug.arguments.dump().empty(), "a backend is one JSON object");

@@ -231,9 +231,11 @@ Json deeds_of(const Plan& plan, const Json& whole) {
   for (const Helper& helper : plan.helpers) {
     helpers.push_back({helper.id, helper.program, helper.arguments, helper.cgroup});
   }
+  Json claim = whole.at("claim");
+  claim.erase("uid");  // a VM's name decides which one
   return {{"arguments", std::move(arguments)}, {"steps", std::move(steps)},
           {"helpers", std::move(helpers)},     {"fds", whole.at("fds")},
-          {"regions", whole.at("regions")},    {"claim", whole.at("claim")},
+          {"regions", whole.at("regions")},    {"claim", std::move(claim)},
           {"config", whole.at("config")},      {"qemu", whole.at("qemu")},
           {"cgroup", whole.at("cgroup")}};
 }

@@ -13,7 +13,7 @@ namespace vmrig::testing {
 
 struct FakeFile {
   bool has_acl = true;
-  std::map<unsigned, unsigned> entries;  // permissions by uid
+  std::map<unsigned, unsigned> entries = {};  // permissions by uid
   unsigned owner = 0;
   bool survives_reboot = false;
   bool operator==(const FakeFile&) const = default;

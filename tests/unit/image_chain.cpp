@@ -11,6 +11,7 @@
 #include "hostcfg/image_links.hpp"
 #include "hostcfg/path_facts.hpp"
 #include "launcher/image_chain.hpp"
+#include "launcher/preflight.hpp"
 #include "tests/support/plan_inputs.hpp"
 #include "tests/support/temp_folder.hpp"
 
@@ -75,6 +76,7 @@ Found find_files(const HostFacts& facts, const std::string& path, std::vector<Le
   std::vector<Diagnostic> findings;
   Found found;
   found.files = files_of(disk, "disks[0]", input, findings);
+  check_image(input, disk, "disks[0]", facts.paths.at(path), findings);
   for (const Diagnostic& finding : findings) {
     found.problems += finding.message + (finding.mend.empty() ? "" : " | " + finding.mend) + "\n";
   }
@@ -188,7 +190,7 @@ TEST_CASE("a chain that goes in circles, or ends nowhere, is told before QEMU st
   write_text(folder / "a.qcow2", qcow2("b.qcow2", "qcow2"));
   write_text(folder / "b.qcow2", qcow2("a.qcow2", "qcow2"));
   CHECK(has(find_files(facts_of(folder, "a.qcow2"), folder / "a.qcow2").problems,
-            "and this on it again"));
+            "lies below itself"));
   write_text(folder / "c.qcow2", qcow2("absent.img", "raw"));
   CHECK(has(find_files(facts_of(folder, "c.qcow2"), folder / "c.qcow2").problems,
             "No such file or directory"));
@@ -215,7 +217,7 @@ TEST_CASE("an image that another VM writes is busy, and nobody may write what a 
   writer.vm = "writer";
   writer.written_disks = {folder / "base.img"};
   CHECK(has(find_files(facts_of(folder, "top.qcow2"), folder / "top.qcow2", {writer}).problems,
-            "which VM \"writer\" writes | vmrig stop writer"));
+            "is written by VM \"writer\" | vmrig stop writer"));
 
   HostFacts facts = facts_of(folder, "top.qcow2");
   const Plan plan = plan_of(R"({"name": "vm", "memory": {"size": "64MiB"}, "disks": [

@@ -51,8 +51,10 @@ HostFacts with_image(const PathFacts& image, const std::string& path = "/i/a.img
 // An overlay over one image.
 HostFacts with_chain(const PathFacts& base) {
   PathFacts top = file("qcow2");
-  top.links = ImageLinks{
-      .backing_file = "/i/base.img", .backing_format = "raw", .data_file = {}, .fault = {}};
+  top.links = ImageLinks{.backing_file = "/i/base.img",
+                         .backing_format = base.magic_format.empty() ? "raw" : base.magic_format,
+                         .data_file = {},
+                         .fault = {}};
   HostFacts facts = with_image(top, "/i/a.qcow2");
   facts.paths["/i/base.img"] = base;
   return facts;
