@@ -7,14 +7,17 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "hostcfg/base/fd.hpp"
 #include "hostcfg/journal.hpp"
 #include "hostcfg/posix_acl.hpp"
 #include "launcher/process.hpp"
@@ -197,10 +200,20 @@ TEST_CASE("after SIGKILL of supervisor and QEMU recover puts /dev/kvm back") {
     REQUIRE(guard.vmrig({"start", "--paused", guard.write_config(config)}).status == 0);
   }
   const bool was_given = rights_of("/dev/kvm") != before;
-  for (const pid_t pid : guard.processes()) ::kill(pid, SIGKILL);
-  CHECK(eventually([&] { return guard.processes().empty(); }));
+  // By pidfds: a process whose /proc is empty already may still hold its locks.
+  std::vector<Fd> ends;
+  for (const pid_t pid : guard.processes()) {
+    const std::optional<ProcessIdentity> process = identify_process(pid);
+    if (process) ends.push_back(open_pidfd(*process));
+    ::kill(pid, SIGKILL);
+  }
+  for (const Fd& end : ends) {
+    CHECK((!end || wait_for_exit(end.get(), qmp::deadline_in(std::chrono::seconds(10)))));
+  }
   const CommandResult recovered = guard.vmrig({"recover"});
   CHECK_MESSAGE(recovered.status == 0, recovered.err);
+  CAPTURE(recovered.out);
+  CAPTURE(recovered.err);
   if (was_given) CHECK(has(recovered.out, "/dev/kvm is closed to user 19000"));
   CHECK(rights_of("/dev/kvm") == before);
   CHECK(guard.nothing_left());
@@ -242,6 +255,9 @@ TEST_CASE("a guest whose kernel and disks only root can read boots, reads and wr
     CHECK(read_of("vda") == "wwww");
 
     // A disk that comes and goes, with all that it stands on; its supervisor may change meanwhile.
+    // Not while the guest powers its empty slots off: with QEMU 5.2 it would take the plug for a
+    // wish to power this one off.
+    console.await("test $(cut -d. -f1 /proc/uptime) -ge 8");
     const std::string hot = make_chain(folder, "hot");
     const CommandResult attached = guard.vmrig(
         {"attach", "guest", "disk", Json{{"id", "hot"}, {"path", hot}, {"serial", "hot"}}.dump()});
