@@ -266,10 +266,16 @@ TEST_CASE("a path with commas, spaces, quotes and newlines works") {
   const std::string path = guard.write_config(with_disk(guard.config("odd"), disk));
   const CommandResult started = guard.vmrig({"start", path});
   REQUIRE_MESSAGE(started.status == 0, started.err);
+  // As a file of QEMU's own opening, or as an fd that it was given.
   const Json blocks = guard.vmrig_json({"qmp", "odd", "query-named-block-nodes"});
+  const Json sets = guard.vmrig_json({"qmp", "odd", "query-fdsets"});
   REQUIRE(blocks.is_array());
+  REQUIRE(sets.is_array());
   bool found = false;
   for (const Json& node : blocks) found = found || node.at("file") == Json(disk);
+  for (const Json& set : sets) {
+    for (const Json& fd : set.at("fds")) found = found || fd.value("opaque", "") == "rw:" + disk;
+  }
   CHECK(found);
   CHECK(guard.vmrig({"stop", "odd", "--force"}).status == 0);
   CHECK(guard.nothing_left());

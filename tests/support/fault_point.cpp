@@ -67,7 +67,7 @@ struct Fault {
   int at = 0;
   std::string below;
   bool reads = true;
-  std::string log;
+  int log = -1;
   std::atomic<int>* count = nullptr;
 };
 
@@ -86,6 +86,19 @@ std::atomic<int>* shared_count() {
   return map == MAP_FAILED ? &own : static_cast<std::atomic<int>*>(map);
 }
 
+// Once: between fork and exec a child is another user already, who may not open it. Above the fds
+// that it is given.
+int open_log() {
+  constexpr int kLowest = 512;
+  const std::string path = setting("VMRIG_FAULT_LOG");
+  if (path.empty()) return -1;
+  const int fd = __real_open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  const int high = ::fcntl(fd, F_DUPFD_CLOEXEC, kLowest);
+  if (high < 0) std::abort();
+  ::close(fd);
+  return high;
+}
+
 const Fault& fault() {
   static const Fault the_fault = [] {
     Fault made;
@@ -96,7 +109,7 @@ const Fault& fault() {
     std::from_chars(at.data(), at.data() + at.size(), made.at);
     made.below = setting("VMRIG_FAULT_BELOW");
     made.reads = setting("VMRIG_FAULT_READS") != "no";
-    made.log = setting("VMRIG_FAULT_LOG");
+    made.log = open_log();
     made.count = shared_count();
     return made;
   }();
@@ -135,11 +148,9 @@ int number_of(const std::string& kind) {
 }
 
 void log(const Fault& of, const char* call, const std::string& path) {
-  if (of.log.empty()) return;
-  const int fd = __real_open(of.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  if (of.log < 0) return;
   const std::string line = fmt::format("{} {}\n", call, path);
-  if (__real_write(fd, line.data(), line.size()) < 0) std::abort();
-  ::close(fd);
+  if (__real_write(of.log, line.data(), line.size()) < 0) std::abort();
 }
 
 // Whether this call is the one; errno is set then.
