@@ -205,9 +205,13 @@ TEST_CASE("an attach that QEMU refuses midway leaves nothing, and tells the firs
   NEED_GUEST();
   VmGuard guard;
   Vm vm(guard);
-  // No qcow2 behind a header that says so: the file opens, the image does not.
+  // A header with all that vmrig reads, and clusters of one byte: the file opens, the image does
+  // not.
   const std::string path = guard.folder() / "broken.qcow2";
-  write_text(path, std::string("QFI\xfb\0\0\0\3", 8) + std::string(100, '\0'));
+  std::string header(112, '\0');
+  header.replace(0, 8, std::string("QFI\xfb\0\0\0\3", 8));
+  header[103] = 104;  // its length
+  write_text(path, header);
   const CommandResult refused = vm.attach("disk", {{"id", "d1"}, {"path", path}});
   CHECK(refused.status == 4);
   CHECK(refused.err.find("QEMU: ") != std::string::npos);

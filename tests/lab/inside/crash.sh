@@ -47,6 +47,8 @@ matrix() {
     was_killed $n "$1, $way" || break
     deaths=$((deaths + 1))
     "$VMRIG" recover >recover.log 2>&1 || { cat run.log recover.log; fail "recover after a death ${steps[-1]}"; }
+    # One that ran already has a supervisor again.
+    "$VMRIG" stop --force k >>run.log 2>&1 || :
     expect_as_before "a death at step $n, ${steps[-1]}"
   done
   "$VMRIG" stop k 2>/dev/null || : # what QEMU's death left to read
