@@ -42,7 +42,6 @@ struct FdSource {
     kLogFile,       // what a serial port prints; made when it is not there
     kKvm,           // /dev/kvm
     kCopy,          // a copy in memory of a file that QEMU's user can't read
-    kSwitchSocket,  // where a switch in user space connects to a vhost-user NIC
   };
   Kind kind;
   // The socket's file in the VM's folder; the device's PCI address; the tap or macvtap; the NIC's

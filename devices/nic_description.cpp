@@ -54,14 +54,12 @@ Json tap_netdev(const NicConfig& nic, const NicHostEnd& end, const FdNaming& fds
   return netdev;
 }
 
-Json vhost_user_chardev(const NicConfig& nic, const NicHostEnd& end, const NicForms& forms,
-                        const FdNaming& fds) {
-  const std::string path = nic.vhost_user.socket.value_or("");
-  Json address = {{"type", "unix"}, {"data", {{"path", path}}}};
-  if (end.has_socket) {
-    address = {{"type", "fd"}, {"data", {{"str", fds({FdSource::Kind::kSwitchSocket, path})}}}};
-  }
-  Json data = {{"addr", std::move(address)}, {"server", nic.vhost_user.server}};
+// By its path: QEMU sends no fds through a socket that it was given as one.
+// Source: qemu chardev/char-socket.c, QEMU_CHAR_FEATURE_FD_PASS.
+Json vhost_user_chardev(const NicConfig& nic, const NicForms& forms) {
+  Json data = {
+      {"addr", {{"type", "unix"}, {"data", {{"path", nic.vhost_user.socket.value_or("")}}}}},
+      {"server", nic.vhost_user.server}};
   if (nic.vhost_user.server) {
     data["wait"] = false;  // the netdev waits
   } else if (forms.reconnect_ms) {
@@ -94,7 +92,7 @@ std::vector<Backend> backends_of(const NicConfig& nic, const NicHostEnd& end, co
       return {{BackendKind::kNetdev, tap_netdev(nic, end, fds)}};
     case NicType::kVhostUser:
       return {
-          {BackendKind::kChardev, vhost_user_chardev(nic, end, forms, fds)},
+          {BackendKind::kChardev, vhost_user_chardev(nic, forms)},
           {BackendKind::kNetdev,
            {{"type", "vhost-user"}, {"id", nic.id}, {"chardev", nic.id}, {"queues", end.queues}}}};
     case NicType::kPasst:

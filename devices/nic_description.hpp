@@ -15,7 +15,6 @@ struct NicHostEnd {
   std::string interface;    // the tap or macvtap; empty for types without
   int queues = 1;           // pairs, from 1
   bool vhost = false;       // in the host's kernel, by fds of /dev/vhost-net
-  bool has_socket = false;  // of vhost-user: vmrig makes the socket that a switch connects to
 };
 
 // What this QEMU takes.

@@ -110,8 +110,6 @@ Fd open_one(const VmFolder& folder, const FdSource& source, const std::vector<He
       return open_device(source.name);
     case FdSource::Kind::kCopy:
       return copy_to_memory(source.name);
-    case FdSource::Kind::kSwitchSocket:
-      return listen_at(source.name);
     case FdSource::Kind::kTapQueue:
     case FdSource::Kind::kMacvtapQueue:
     case FdSource::Kind::kVhostNet:

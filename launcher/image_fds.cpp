@@ -4,13 +4,10 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <system_error>
 #include <utility>
 
@@ -19,8 +16,6 @@
 
 namespace vmrig {
 namespace {
-
-constexpr int kSwitchBacklog = 4;
 
 Error fault(const char* operation, const std::string& path, int number, std::string mend = {}) {
   return host_refusal(operation, path, std::generic_category().message(number), std::move(mend));
@@ -84,30 +79,6 @@ Fd copy_to_memory(const std::string& path) {
     throw fault("copy", path, errno);
   }
   return memory;
-}
-
-Fd listen_at(const std::string& path) {
-  constexpr const char* kListen = "listen on";
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::string name = path;
-  Fd folder;
-  if (name.size() >= sizeof address.sun_path) {
-    // The kernel follows its own link to the folder.
-    const std::size_t slash = path.rfind('/');
-    folder = Fd(::open(path.substr(0, slash + 1).c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-    if (!folder) throw fault(kListen, path, errno);
-    name = fmt::format("/proc/self/fd/{}/{}", folder.get(), path.substr(slash + 1));
-  }
-  if (name.size() >= sizeof address.sun_path) throw fault(kListen, path, ENAMETOOLONG);
-  std::memcpy(address.sun_path, name.data(), name.size());
-  Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!socket ||
-      ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      ::listen(socket.get(), kSwitchBacklog) != 0) {
-    throw fault(kListen, path, errno);
-  }
-  return socket;
 }
 
 }  // namespace vmrig

@@ -20,7 +20,4 @@ Fd open_log_file(const std::string& path);
 // Source: memfd_create(2), fcntl(2) F_ADD_SEALS.
 Fd copy_to_memory(const std::string& path);
 
-// A socket that listens at the path, which is free.
-Fd listen_at(const std::string& path);
-
 }  // namespace vmrig

@@ -74,9 +74,7 @@ class NetworkPlanner {
         break;
       case NicType::kVhostUser:
         check_vhost_user();
-        // A QEMU that is no longer root could not make it there.
-        end.has_socket = nic_->vhost_user.server && facts_.user_id == 0;
-        if (end.has_socket) plan_socket();
+        if (nic_->vhost_user.server && facts_.user_id == 0) plan_socket();
         break;
       case NicType::kPasst:
         plan_passt();

@@ -55,10 +55,23 @@ class Chooser {
           fmt::format("a user namespace with {} more ids from {} on", kSmallUids, kFirstSmallUid);
       return caller(Severity::kWarning, "this user namespace has no uid for it");
     }
+    if (serves_switch()) {
+      mend_ = R"("server": false, where the switch can listen)";
+      return caller(Severity::kWarning, "it makes the socket of a vhost-user NIC itself");
+    }
     return own();
   }
 
  private:
+  // QEMU hands the guest's memory through no socket that it was given as an fd, and to let another
+  // user make one in a folder is to let it replace all that is there.
+  // Source: qemu chardev/char-socket.c, QEMU_CHAR_FEATURE_FD_PASS.
+  bool serves_switch() const {
+    return std::any_of(config_.nics.begin(), config_.nics.end(), [](const NicConfig& nic) {
+      return nic.type == NicType::kVhostUser && nic.vhost_user.server;
+    });
+  }
+
   void add(Severity severity, std::string message, std::string mend = {},
            ExitStatus status = ExitStatus::kHost) {
     findings_.push_back(finding(severity, kPath, std::move(message), std::move(mend), status));

@@ -290,8 +290,6 @@ std::string_view fd_kind_name(FdSource::Kind kind) {
       return "kvm";
     case FdSource::Kind::kCopy:
       return "copy in memory";
-    case FdSource::Kind::kSwitchSocket:
-      return "switch socket";
   }
   return "";
 }

@@ -126,7 +126,6 @@ Json to_json(const NicRecord& nic) {
           {"interface", nic.host_end.interface},
           {"queues", nic.host_end.queues},
           {"vhost", nic.host_end.vhost},
-          {"has_socket", nic.host_end.has_socket},
           {"text", nic.text}};
 }
 
@@ -134,8 +133,7 @@ NicRecord nic_from_json(const Json& json) {
   return {.id = json.at("id").get<std::string>(),
           .host_end = {.interface = json.at("interface").get<std::string>(),
                        .queues = json.at("queues").get<int>(),
-                       .vhost = json.at("vhost").get<bool>(),
-                       .has_socket = json.value("has_socket", false)},
+                       .vhost = json.at("vhost").get<bool>()},
           .text = json.at("text").get<std::string>()};
 }
 

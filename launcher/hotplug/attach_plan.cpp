@@ -161,6 +161,20 @@ void check_vhost_user(const PlanInput& input, std::vector<Diagnostic>& findings)
               R"(start the switch first, or "server": true where it connects to QEMU)"));
 }
 
+// Who runs as the VM's own user may make no file anywhere.
+void check_switch_socket(const PlanInput& input, const QemuUser& user,
+                         std::vector<Diagnostic>& findings) {
+  for (const NicConfig& nic : input.config.nics) {
+    const bool serves = nic.type == NicType::kVhostUser && nic.vhost_user.server;
+    if (!serves || user.kind != QemuUser::Kind::kOwn) continue;
+    findings.push_back(finding(
+        Severity::kProblem, "nics[0].server",
+        fmt::format("QEMU, which is user {}, may not make the socket", describe(user)),
+        R"("server": false where the switch can listen, or start with "security": {"user": "caller"})",
+        ExitStatus::kHost));
+  }
+}
+
 // At run time no copy in memory can be handed over under a path that is known before.
 void check_rom(const PlanInput& input, const QemuUser& user, std::vector<Diagnostic>& findings) {
   for (const VfioConfig& vfio : input.config.vfio) {
@@ -293,6 +307,7 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
     plan.disk_files = files_of(storage.disk, storage.origin, input, findings);
   }
   check_rom(input, options.user, findings);
+  check_switch_socket(input, options.user, findings);
   require_good(std::move(findings), kind);
 
   // An image that QEMU may not open comes as an fd set, under the path that leads there.

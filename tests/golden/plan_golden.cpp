@@ -172,7 +172,7 @@ bool has_foreign_fds(const Plan& plan) {
   return std::any_of(plan.fds.begin(), plan.fds.end(), [](const ChildFd& fd) {
     const Kind kind = fd.source.kind;
     return kind == Kind::kTapQueue || kind == Kind::kMacvtapQueue || kind == Kind::kVhostNet ||
-           kind == Kind::kPasst || kind == Kind::kSwitchSocket || kind == Kind::kMemory;
+           kind == Kind::kPasst || kind == Kind::kMemory;
   });
 }
 

@@ -174,6 +174,7 @@ TEST_CASE("a vhost-user NIC comes and goes while the VM runs, by a switch on eit
   with_bridge([](VmGuard& guard, const Peer& peer) {
     Json config = guest_config(guard, "traffic");
     config["memory"]["share"] = true;
+    config["security"]["user"] = "caller";  // it makes the socket for a switch that connects
     config["nics"] = Json::array({{{"id", "net0"}, {"type", "user"}}});
     with_guest(guard, peer, config, [&](NicGuest& vm) {
       const std::string socket = guard.folder() / "vhu.sock";

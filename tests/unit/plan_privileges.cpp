@@ -274,8 +274,7 @@ TEST_CASE("a VFIO group, a USB device and a switch's socket are opened to QEMU's
   const Plan plan = plan_of(config_with(R"(
       "usb": [{"id": "u", "type": "host", "device": "1d6b:0002"}],
       "nics": [{"id": "n", "type": "vf", "pf": "eno2"},
-               {"id": "s", "type": "vhost-user", "socket": "/run/switch/vhu0.sock"},
-               {"id": "t", "type": "vhost-user", "socket": "/run/vm.sock", "server": true}])"),
+               {"id": "s", "type": "vhost-user", "socket": "/run/switch/vhu0.sock"}])"),
                             root);
   const std::string uid = std::to_string(plan.user.account.uid);
   const std::string steps = steps_of(plan);
@@ -283,13 +282,22 @@ TEST_CASE("a VFIO group, a USB device and a switch's socket are opened to QEMU's
   CHECK(has(steps, "access /dev/bus/usb/001/005 for user " + uid));
   CHECK(has(steps, "access through /run/switch for user " + uid));
   CHECK(has(steps, "access /run/switch/vhu0.sock for user " + uid));
-  CHECK(has(steps, "socket /run/vm.sock > removed"));
   // The group's node comes with the driver.
   CHECK(steps.find("bind ") < steps.find("access the VFIO"));
   for (const HostStep& step : plan.host_steps) {
     const auto* grant = std::get_if<GrantAccess>(&step.action);
     if (grant != nullptr) CHECK_FALSE(is_shared(step.action));
   }
+}
+
+TEST_CASE("who makes the socket that a switch connects to stays root, and that is told") {
+  const char* nic = R"("nics": [{"id": "t", "type": "vhost-user", "socket": "/run/vm.sock",
+                                 "server": true}])";
+  const Plan plan = plan_of(config_with(nic), facts());
+  CHECK(plan.user.kind == QemuUser::Kind::kCaller);
+  CHECK(plan.user.account.uid == 0);
+  CHECK(plan.user.is_confined);
+  CHECK(has(steps_of(plan), "socket /run/vm.sock > removed"));
 }
 
 TEST_CASE("locked memory: the limit is raised, or the one capability for it stays") {
