@@ -64,6 +64,7 @@ std::vector<LiveThread> read_threads(const VmEntry& entry) {
 // What the supervisor says, which is newer than the record; null when there is none.
 Json ask_for_status(const Context& context, const VmEntry& entry) {
   if (!entry.supervisor_alive || entry.condition == VmCondition::kStarting) return nullptr;
+  const ProgressLine progress = waiting_for(entry.name);
   VmConnection vm = VmConnection::open(context, entry.name);
   if (vm.far() != VmConnection::Far::kSupervisor) return nullptr;
   return vm.execute("vmrig-status", Json::object(), qmp::deadline_in(kTalkTimeout));
