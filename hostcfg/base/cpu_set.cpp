@@ -51,10 +51,7 @@ CpuSet CpuSet::parse(std::string_view cpulist) {
     const int to =
         dash == std::string_view::npos ? from : parse_cpu(range.substr(dash + 1), cpulist);
     if (to < from) refuse(cpulist);
-    // At once: a file that says "0-8191" a thousand times is no reason to take long.
-    const auto end = static_cast<std::size_t>(to) + 1;
-    if (end > set.bits_.size()) set.bits_.resize(end);
-    std::fill(set.bits_.begin() + from, set.bits_.begin() + to + 1, true);
+    set.insert_range(from, to);
     if (comma == std::string_view::npos) break;
     left.remove_prefix(comma + 1);
     if (left.empty()) refuse(cpulist);
@@ -66,6 +63,18 @@ void CpuSet::insert(int cpu) {
   const std::size_t word = word_of(cpu);
   if (word >= words_.size()) words_.resize(word + 1);
   words_[word] |= bit_of(cpu);
+}
+
+// By words: a file that says "0-8191" a thousand times is no reason to take long.
+void CpuSet::insert_range(int from, int to) {
+  const std::size_t last = word_of(to);
+  if (last >= words_.size()) words_.resize(last + 1);
+  for (std::size_t word = word_of(from); word <= last; ++word) {
+    std::uint64_t bits = ~std::uint64_t{0};
+    if (word == word_of(from)) bits &= ~(bit_of(from) - 1);
+    if (word == last) bits &= bit_of(to) | (bit_of(to) - 1);
+    words_[word] |= bits;
+  }
 }
 
 void CpuSet::erase(int cpu) {

@@ -39,6 +39,7 @@ class CpuSet {
  private:
   std::vector<std::uint64_t> words_;  // the last one is not 0: equal sets have equal words
 
+  void insert_range(int from, int to);
   void trim();
 };
 

@@ -89,6 +89,7 @@ KernelReading read_kernel(const FolderReader& root, const VmEntry& entry, PageWa
   if (!entry.qemu_alive) return reading;
   reading.threads = read_vm_threads(root, state);
   reading.at = std::chrono::steady_clock::now();
+  reading.uptime = age_of(state.qemu);
   reading.qemu = read_process_use(root, state.qemu.pid);
   if (walk == PageWalk::kWhereCheap && reading.qemu && is_cheap_to_walk(*reading.qemu)) {
     reading.hugetlb = read_hugetlb_use(root, state.qemu.pid);

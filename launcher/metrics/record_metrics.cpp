@@ -17,7 +17,9 @@ const MetricFamily kState{"vmrig_vm_state", MetricType::kGauge,
 const MetricFamily kStart{"vmrig_vm_start_time_seconds", MetricType::kGauge,
                           "When the VM was started, since the epoch."};
 const MetricFamily kUptime{"vmrig_vm_uptime_seconds", MetricType::kGauge,
-                           "Time since the VM was started."};
+                           "Time since the VM's QEMU was started."};
+const MetricFamily kRestarts{"vmrig_vm_restarts_total", MetricType::kCounter,
+                             "Times that a QEMU was started in the place of one that had ended."};
 const MetricFamily kVcpus{"vmrig_vm_vcpus", MetricType::kGauge, "vCPUs that the VM has now."};
 const MetricFamily kLeaseCpus{"vmrig_lease_cpus", MetricType::kGauge,
                               "Host CPUs that the VM has claimed."};
@@ -31,9 +33,10 @@ const MetricFamily kPendingUnplugs{"vmrig_pending_unplugs", MetricType::kGauge,
                                    "Devices that the guest has not given free yet."};
 
 void add_state(const VmEntry& entry, MetricPage& page) {
-  constexpr std::array<VmCondition, 7> kAll = {
-      VmCondition::kStarting, VmCondition::kRunning,  VmCondition::kPaused, VmCondition::kStopping,
-      VmCondition::kCrashed,  VmCondition::kOrphaned, VmCondition::kStale};
+  constexpr std::array<VmCondition, 8> kAll = {VmCondition::kStarting,   VmCondition::kRunning,
+                                               VmCondition::kPaused,     VmCondition::kStopping,
+                                               VmCondition::kRestarting, VmCondition::kCrashed,
+                                               VmCondition::kOrphaned,   VmCondition::kStale};
   for (const VmCondition condition : kAll) {
     page.add(kState, {{"vm", entry.name}, {"state", std::string(condition_name(condition))}},
              condition == entry.condition ? 1 : 0);
@@ -59,8 +62,7 @@ void add_lease(const std::string& vm, const VmState& state, MetricPage& page) {
 
 }  // namespace
 
-void add_record_metrics(const VmReading& vm, std::chrono::system_clock::time_point now,
-                        MetricPage& page) {
+void add_record_metrics(const VmReading& vm, MetricPage& page) {
   const VmEntry& entry = vm.entry;
   page.add(kUp, {{"vm", entry.name}}, vm.qemu ? 1 : 0);
   add_state(entry, page);
@@ -74,9 +76,10 @@ void add_record_metrics(const VmReading& vm, std::chrono::system_clock::time_poi
            1);
   if (!entry.living()) return;
   page.add(kStart, {{"vm", entry.name}}, static_cast<double>(state.started_at));
-  const std::chrono::duration<double> since_epoch = now.time_since_epoch();
-  page.add(kUptime, {{"vm", entry.name}},
-           std::max(0.0, since_epoch.count() - static_cast<double>(state.started_at)));
+  if (vm.kernel.uptime) {
+    page.add(kUptime, {{"vm", entry.name}}, static_cast<double>(vm.kernel.uptime->count()));
+  }
+  page.add(kRestarts, {{"vm", entry.name}}, state.restarts);
   page.add(kVcpus, {{"vm", entry.name}},
            static_cast<double>(
                std::count_if(state.threads.begin(), state.threads.end(),

@@ -21,7 +21,7 @@ MetricPage metrics_of(const std::vector<VmReading>& vms, const HostReading& host
   page.add(kVms, {}, static_cast<double>(vms.size()));
   page.add(kDuration, {}, std::chrono::duration<double>(host.duration).count());
   for (const VmReading& vm : vms) {
-    add_record_metrics(vm, now, page);
+    add_record_metrics(vm, page);
     add_kernel_metrics(vm, page);
     add_qemu_metrics(vm, now, page);
     add_kvm_metrics(vm, page);

@@ -16,8 +16,7 @@ MetricPage metrics_of(const std::vector<VmReading>& vms, const HostReading& host
                       std::chrono::system_clock::time_point now);
 
 // Its parts, each for one VM.
-void add_record_metrics(const VmReading& vm, std::chrono::system_clock::time_point now,
-                        MetricPage& page);
+void add_record_metrics(const VmReading& vm, MetricPage& page);
 void add_kernel_metrics(const VmReading& vm, MetricPage& page);
 void add_qemu_metrics(const VmReading& vm, std::chrono::system_clock::time_point now,
                       MetricPage& page);

@@ -21,6 +21,7 @@ namespace vmrig {
 struct KernelReading {
   std::chrono::steady_clock::time_point at;  // when the threads were looked at
   std::vector<VmThreadUse> threads;
+  std::optional<std::chrono::seconds> uptime;  // of QEMU
   std::optional<ProcessUse> qemu;
   std::optional<ProcessUse> supervisor;
   std::optional<HugetlbUse> hugetlb;         // by node; none: it would take long to find out

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/support/skip.hpp"
-#include "tests/support/terminal_command.hpp"
+#include "tests/support/terminal.hpp"
 #include "tests/support/vm_guard.hpp"
 
 namespace {
@@ -28,12 +28,11 @@ bool is_same_mode(const termios& one, const termios& other) {
 }
 
 // A shell in between holds the terminal open, so that its mode can be read after the program's end.
-CommandRequest in_shell(const VmGuard& guard, std::vector<std::string> words) {
-  CommandRequest request = guard.request(std::move(words));
+std::vector<std::string> in_shell(const VmGuard& guard, std::vector<std::string> words) {
+  const std::vector<std::string> program = guard.request(std::move(words)).argv;
   std::vector<std::string> argv = {"sh", "-c", R"("$@"; echo "status $?"; read word)", "sh"};
-  argv.insert(argv.end(), request.argv.begin(), request.argv.end());
-  request.argv = std::move(argv);
-  return request;
+  argv.insert(argv.end(), program.begin(), program.end());
+  return argv;
 }
 
 struct TopVm {
@@ -50,7 +49,7 @@ struct TopVm {
 TEST_CASE("top shows threads on the whole screen, sorts by key, and gives the terminal back") {
   if (system_qemu().empty()) SKIP_TEST("no qemu-system-x86_64");
   const TopVm vm;
-  TerminalCommand top(in_shell(vm.guard, {"top", "--interval", "0.2"}));
+  Terminal top(in_shell(vm.guard, {"top", "--interval", "0.2"}), vm.guard.environment());
   const termios before = top.mode();
   REQUIRE(top.wait_for(kEnterScreen));
   CHECK(top.wait_for("watched running"));
@@ -71,7 +70,7 @@ TEST_CASE("top gives the terminal back when Ctrl-C, a signal, or the VM's end en
   if (system_qemu().empty()) SKIP_TEST("no qemu-system-x86_64");
   const TopVm vm;
   {
-    TerminalCommand top(in_shell(vm.guard, {"top", "--interval", "0.2"}));
+    Terminal top(in_shell(vm.guard, {"top", "--interval", "0.2"}), vm.guard.environment());
     const termios before = top.mode();
     REQUIRE(top.wait_for("vcpu 0"));
     top.type("\x03");
@@ -80,7 +79,8 @@ TEST_CASE("top gives the terminal back when Ctrl-C, a signal, or the VM's end en
     CHECK(is_same_mode(before, top.mode()));
   }
   for (const int number : {SIGTERM, SIGHUP, SIGQUIT}) {
-    TerminalCommand top(in_shell(vm.guard, {"top", "watched", "--interval", "0.2"}));
+    Terminal top(in_shell(vm.guard, {"top", "watched", "--interval", "0.2"}),
+                 vm.guard.environment());
     const termios before = top.mode();
     REQUIRE(top.wait_for("vcpu 0"));
     for (const pid_t pid : vm.guard.processes()) {
@@ -95,7 +95,7 @@ TEST_CASE("top gives the terminal back when Ctrl-C, a signal, or the VM's end en
     CHECK(contains(top.shown(), kLeaveScreen));
     CHECK(is_same_mode(before, top.mode()));
   }
-  TerminalCommand top(in_shell(vm.guard, {"top", "watched", "--interval", "0.2"}));
+  Terminal top(in_shell(vm.guard, {"top", "watched", "--interval", "0.2"}), vm.guard.environment());
   const termios before = top.mode();
   REQUIRE(top.wait_for("vcpu 0"));
   CHECK(vm.guard.vmrig({"stop", "watched", "--force"}).status == 0);
@@ -107,7 +107,7 @@ TEST_CASE("top gives the terminal back when Ctrl-C, a signal, or the VM's end en
 TEST_CASE("top fits the screen as it is resized, and is drawn anew after a pause") {
   if (system_qemu().empty()) SKIP_TEST("no qemu-system-x86_64");
   const TopVm vm;
-  TerminalCommand top(vm.guard.request({"top", "--interval", "30"}));
+  Terminal top(vm.guard.request({"top", "--interval", "30"}).argv, vm.guard.environment());
   REQUIRE(top.wait_for("vcpu 0"));
   // Nothing is due for half a minute but what the resize asks for.
   REQUIRE(top.wait_for("RUN%"));
@@ -164,8 +164,8 @@ TEST_CASE("a wait of more than a second is told on a terminal, and erased again"
   if (system_qemu().empty()) SKIP_TEST("no qemu-system-x86_64");
   const VmGuard guard;
   const std::string file = guard.write_config(guard.config("slow"));
-  TerminalCommand start(
-      guard.request({"start", file, "--wait", "never printed", "--timeout", "2.5"}));
+  Terminal start(guard.request({"start", file, "--wait", "never printed", "--timeout", "2.5"}).argv,
+                 guard.environment());
   CHECK(start.wait_for("starting \"slow\", until it prints \"never printed\", 1 of 3 s"));
   CHECK(start.wait_for(", 2 of 3 s"));
   CHECK(start.wait() == 124);
@@ -174,7 +174,7 @@ TEST_CASE("a wait of more than a second is told on a terminal, and erased again"
   CHECK(shown.rfind("vmrig: wait for") > shown.rfind("\r\x1b[K"));
   // A guest without an operating system hears no power button.
   REQUIRE(guard.vmrig({"start", file}).status == 0);
-  TerminalCommand stop(guard.request({"stop", "slow", "--timeout", "1.5"}));
+  Terminal stop(guard.request({"stop", "slow", "--timeout", "1.5"}).argv, guard.environment());
   CHECK(stop.wait_for("stopping \"slow\", 1 of 2 s"));
   CHECK(stop.wait() == 0);
   CHECK(contains(stop.shown(), "stopped \"slow\" by quit"));
@@ -189,20 +189,21 @@ TEST_CASE("detach, pause and verify tell what they wait for; without a terminal 
   config["machine"]["hotplug_ports"] = 2;
   REQUIRE(guard.vmrig({"start", guard.write_config(config)}).status == 0);
   REQUIRE(guard.vmrig({"attach", "slow", "nic", R"({"id": "net1", "type": "user"})"}).status == 0);
-  TerminalCommand detach(guard.request({"detach", "slow", "net1", "--timeout", "1.5"}));
+  Terminal detach(guard.request({"detach", "slow", "net1", "--timeout", "1.5"}).argv,
+                  guard.environment());
   CHECK(detach.wait_for("waiting for the guest to give \"net1\" free, 1 of 2 s"));
   CHECK(detach.wait() == 124);
   const CommandResult silent = guard.vmrig({"detach", "slow", "net1", "--timeout", "1.2"});
   CHECK(silent.status == 124);
   CHECK_FALSE(contains(silent.err, "waiting for the guest"));
   CHECK_FALSE(contains(silent.err, "\x1b"));
-  TerminalCommand verify(guard.request({"verify", "slow", "--seconds", "1.5"}));
+  Terminal verify(guard.request({"verify", "slow", "--seconds", "1.5"}).argv, guard.environment());
   CHECK(verify.wait_for("watching the threads of \"slow\", 1 of 2 s"));
   CHECK(verify.wait() >= 0);
   const pid_t supervisor =
       guard.vmrig_json({"status", "slow", "--json"}).at("supervisor").get<pid_t>();
   ::kill(supervisor, SIGSTOP);
-  TerminalCommand pause(guard.request({"pause", "slow"}));
+  Terminal pause(guard.request({"pause", "slow"}).argv, guard.environment());
   CHECK(pause.wait_for("waiting for \"slow\" to answer, 1 of 5 s"));
   ::kill(supervisor, SIGCONT);
   CHECK(pause.wait() == 0);
@@ -215,7 +216,7 @@ TEST_CASE("run tells on its terminal that it is waiting for the guest to power o
   const VmGuard guard;
   Json config = guard.config("slow");
   config["power"]["stop_timeout_s"] = 2;
-  TerminalCommand run(guard.request({"run", guard.write_config(config)}));
+  Terminal run(guard.request({"run", guard.write_config(config)}).argv, guard.environment());
   REQUIRE(run.wait_for("\"slow\" runs"));
   run.type("\x03");
   CHECK(run.wait_for("stopping \"slow\", 1 s"));

@@ -37,12 +37,14 @@ VmReading running_vm() {
   state.qemu_version = "7.2.22";
   state.vmrig_version = "0.1.0";
   state.started_at = 1000;
+  state.restarts = 3;
   state.threads = {{"emulator", "", 10, CpuSet{0}}, {"vcpu", "0", 11, CpuSet{3}}};
   state.claim.exclusive_cpus = CpuSet{3, 4};
   state.claim.pages = {{.node = 1, .page_size = Bytes::gib(1), .pages = 8, .reserved = 0}};
   vm.kernel.threads = {thread("emulator", "", kSecond, 0),
                        thread("vcpu", "0", 2 * kSecond, kSecond / 2),
                        thread(kOtherThreads, "worker", kSecond, 0)};
+  vm.kernel.uptime = 60s;
   vm.qemu.emplace();
   vm.qemu->round_trip = 250us;
   return vm;
@@ -62,6 +64,8 @@ TEST_CASE("a record tells state, age and what the VM holds") {
   CHECK(page.at(R"(vmrig_vm_state{vm="a",state="running"})") == 1);
   CHECK(page.at(R"(vmrig_vm_state{vm="a",state="paused"})") == 0);
   CHECK(page.at(R"(vmrig_vm_uptime_seconds{vm="a"})") == 60);
+  CHECK(page.at(R"(vmrig_vm_start_time_seconds{vm="a"})") == 1000);
+  CHECK(page.at(R"(vmrig_vm_restarts_total{vm="a"})") == 3);
   CHECK(page.at(R"(vmrig_vm_vcpus{vm="a"})") == 1);
   CHECK(page.at(R"(vmrig_lease_cpus{vm="a",kind="exclusive"})") == 2);
   CHECK(page.at(R"(vmrig_lease_hugepages{vm="a",node="1",page_size="1GiB"})") == 8);
