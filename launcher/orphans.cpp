@@ -76,8 +76,7 @@ bool has_ended(const std::string& state_folder, const std::string& name) {
 }  // namespace
 
 bool is_doomed(const VmEntry& vm) {
-  return has_lost_supervisor(vm) &&
-         (!has_run(*vm.state) || !vm.state->qemu_outlives_supervisor);
+  return has_lost_supervisor(vm) && (!has_run(*vm.state) || !vm.state->qemu_outlives_supervisor);
 }
 
 bool is_orphan(const VmEntry& vm) { return has_lost_supervisor(vm) && !is_doomed(vm); }

@@ -12,7 +12,8 @@ void QemuWitness::note(const qmp::Event& event) {
     shutdown_data_ = event.data;
     has_shut_down_ = true;
   } else if (event.name == "GUEST_PANICKED") {
-    has_panicked_ = true;
+    // "run": it goes on as if nothing were.
+    has_panicked_ = event.data.value("action", std::string()) != "run";
   } else if (event.name == "WATCHDOG") {
     const std::string action = event.data.value("action", std::string());
     // A reset ends the VM only where a reboot does; RESET comes else.

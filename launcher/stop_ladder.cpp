@@ -109,8 +109,9 @@ asio::awaitable<StopBy> stop_qemu(qmp::Client* monitor, ExitWatch& exit, int pid
     const qmp::Deadline command_deadline = std::min(deadline, qmp::deadline_in(kCommandTimeout));
     // One that was told to stand still when its guest powers off would never end.
     const qmp::Subscription powered_off =
-        monitor->subscribe([monitor, deadline](const qmp::Event& event) {
-          if (event.name == "SHUTDOWN") ask_to_quit(*monitor, deadline);
+        monitor->subscribe([monitor, deadline, is_off = false](const qmp::Event& event) mutable {
+          if (event.name == "STOP" && is_off) ask_to_quit(*monitor, deadline);
+          is_off = is_off || event.name == "SHUTDOWN";
         });
     const bool told = co_await make_ready(*monitor, command_deadline) && is_usable(monitor) &&
                       co_await tell(*monitor, "system_powerdown", command_deadline);

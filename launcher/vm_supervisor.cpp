@@ -49,14 +49,14 @@ Fd open_vm_log(const VmFolder& folder) {
 }  // namespace
 
 VmSupervisor::VmSupervisor(LaunchRequest request, SuperviseOptions options)
-    : VmSupervisor(open_vm_log(request.folder), std::move(request.state),
-                   request.plan.config.power, std::move(options)) {
+    : VmSupervisor(open_vm_log(request.folder), std::move(request.state), request.plan.config.power,
+                   std::move(options)) {
   request_.emplace(std::move(request));
 }
 
 VmSupervisor::VmSupervisor(Adoption adoption, SuperviseOptions options)
-    : VmSupervisor(open_vm_log(adoption.folder), adoption.state,
-                   power_of(adoption.state), std::move(options)) {
+    : VmSupervisor(open_vm_log(adoption.folder), adoption.state, power_of(adoption.state),
+                   std::move(options)) {
   folder_.emplace(std::move(adoption.folder));
   is_adopted_ = true;
 }
@@ -175,14 +175,16 @@ void VmSupervisor::on_event(const qmp::Event& event) {
   witness_.note(event);
   if (event.name == "STOP") {
     set_run_state(RunState::kPaused, {});
+    // It was told to stand still then; one that ends says no STOP, and must not be disturbed: a
+    // quit at that moment has been seen to crash QEMU 10.0.
+    if (witness_.has_panicked()) {
+      on_standstill(Standstill::kPanic, {});
+    } else if (witness_.has_shut_down()) {
+      on_standstill(Standstill::kShutdown, witness_.shutdown_data().value("reason", std::string()));
+    }
   } else if (event.name == "RESUME") {
     set_run_state(RunState::kRunning, {});
     await_stray_threads(0);
-  } else if (event.name == "SHUTDOWN") {
-    on_standstill(Standstill::kShutdown, event.data.value("reason", std::string()));
-  } else if (event.name == "GUEST_PANICKED" &&
-             event.data.value("action", std::string()) == "pause") {
-    on_standstill(Standstill::kPanic, {});
   } else if (event.name == "WATCHDOG" && event.data.value("action", std::string()) == "pause") {
     set_run_state(RunState::kPaused, "its watchdog expired");
   }
@@ -191,7 +193,7 @@ void VmSupervisor::on_event(const qmp::Event& event) {
                      event.data.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
-// QEMU ends by itself now, or does not because it was told not to.
+// QEMU has stopped for good, as it was told to.
 void VmSupervisor::on_standstill(Standstill what, const std::string& reason) {
   if (may_stand_still(power_, what, reason)) {
     set_run_state(RunState::kPaused,

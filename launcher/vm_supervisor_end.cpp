@@ -74,13 +74,16 @@ asio::awaitable<VmOutcome> VmSupervisor::finish(VmOutcome outcome) {
   state_.reason = outcome.reason;
   state_.ended_at = seconds_since_epoch();
   manager_.status(fmt::format("{} ended: {}", state_.name, outcome.reason));
+  // Who stops a guest that stood still after its panic has seen it.
+  const bool was_kept_and_stopped =
+      outcome.kind == VmOutcome::Kind::kPanicked && stops_.rung().has_value();
   const std::string not_given_back = co_await host_.give_back(folder());
   try {
     if (!not_given_back.empty()) {
       keep_for_recovery(not_given_back);
       outcome.reason = state_.reason;
       if (outcome.kind != VmOutcome::Kind::kKilled) outcome.kind = VmOutcome::Kind::kCrashed;
-    } else if (is_bad(outcome) && options_.mode == RunMode::kDetached) {
+    } else if (is_bad(outcome) && options_.mode == RunMode::kDetached && !was_kept_and_stopped) {
       save();
       folder().release();
     } else {

@@ -42,14 +42,13 @@ bool is_control(std::string_view text) {
   if (first == 0xd8) return text.substr(0, 2) == "\xd8\x9c";             // U+061C, of Arabic
   if (text.starts_with("\xef\xbb\xbf")) return true;                     // U+FEFF
   if (first != 0xe2) return false;
-  // U+200B to U+200F, U+2028 to U+202E, U+2060 to U+206F: what has no width, marks, embeddings,
-  // overrides and isolates of the two directions, separators of lines and paragraphs. A name with
-  // them is shown as another. Source: Unicode Standard Annex 9.
+  // U+200E and U+200F, U+2028 to U+202E, U+2066 to U+206F: marks, embeddings, overrides and
+  // isolates of the two directions, separators of lines and paragraphs.
+  // Source: Unicode Standard Annex 9.
   const auto second = static_cast<unsigned char>(text[1]);
   const auto third = static_cast<unsigned char>(text[2]);
-  return (second == 0x80 &&
-          ((third >= 0x8b && third <= 0x8f) || (third >= 0xa8 && third <= 0xae))) ||
-         (second == 0x81 && third >= 0xa0 && third <= 0xaf);
+  return (second == 0x80 && (third == 0x8e || third == 0x8f || (third >= 0xa8 && third <= 0xae))) ||
+         (second == 0x81 && third >= 0xa6 && third <= 0xaf);
 }
 
 }  // namespace vmrig

@@ -6,7 +6,7 @@
 namespace vmrig {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, WordKind>, 21> kKinds = {{
+constexpr std::array<std::pair<std::string_view, WordKind>, 22> kKinds = {{
     {"NAME", WordKind::kVm},
     {"CONFIG", WordKind::kFile},
     {"FILE", WordKind::kFile},
@@ -25,6 +25,7 @@ constexpr std::array<std::pair<std::string_view, WordKind>, 21> kKinds = {{
     {"N", WordKind::kText},
     {"SECONDS", WordKind::kText},
     {"TEXT", WordKind::kText},
+    {"TEXT|agent", WordKind::kText},
     {"JSON", WordKind::kText},
     {"FD", WordKind::kText},
     {"BYTES", WordKind::kText},

@@ -132,7 +132,7 @@ Json status_json(const VmEntry& entry, const VmFolder& folder, const Json& live)
       {"uptime_s", vm.uptime ? Json(vm.uptime->count()) : Json(nullptr)},
       {"logs", {{"qemu", folder.path_of(kQemuLogName)}, {"vmrig", folder.path_of(kVmrigLogName)}}},
       {"threads", Json::array()},
-      {"live", live}};
+      {"live", live.is_object() ? live.value("live", Json()) : Json()}};
   for (const LiveThread& thread : read_threads(entry)) {
     out["threads"].push_back(thread_json(thread));
   }

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "hostcfg/base/error.hpp"
@@ -78,6 +79,10 @@ Error no_answer(const StateRoot& root, const std::string& name, VmConnection::Fa
                 .mend = late ? mend : ""});
 }
 
+// From a new supervisor's lock to its socket, mostly some milliseconds.
+constexpr std::chrono::seconds kTakeOverTime{2};
+constexpr std::chrono::milliseconds kTakeOverPause{5};
+
 qmp::SyncClient connect(const VmFolder& folder, VmConnection::Far far,
                         const qmp::ClientOptions& options) {
   const qmp::Deadline deadline = qmp::deadline_in(kTalkTimeout);
@@ -118,16 +123,24 @@ VmConnection VmConnection::open(const Context& context, const std::string& name,
   if (!why_bad_name(name).empty()) throw no_such_vm(name, whom_there_is(root, name));
   // The common case first: a supervisor that answers needs no look at its state.
   Far far = Far::kSupervisor;
-  try {
-    qmp::SyncClient client = connect(root.folder(name), far, options);
-    return VmConnection(std::move(root), name, far, std::move(client));
-  } catch (const qmp::Error& fault) {
-    const VmEntry entry = find_vm(root, name);
-    if (!entry.living()) throw has_ended(entry);
-    if (entry.supervisor_alive) throw no_answer(root, name, far, fault);
-  } catch (const Error& fault) {
-    if (fault.status() != ExitStatus::kNoSuchVm) throw;
-    throw no_such_vm(name, whom_there_is(root, name));
+  for (const qmp::Deadline patience = qmp::deadline_in(kTakeOverTime);;) {
+    try {
+      qmp::SyncClient client = connect(root.folder(name), far, options);
+      return VmConnection(std::move(root), name, far, std::move(client));
+    } catch (const qmp::Error& fault) {
+      const VmEntry entry = find_vm(root, name);
+      if (!entry.living()) throw has_ended(entry);
+      if (!entry.supervisor_alive) break;
+      const bool is_late = fault.kind() == qmp::ErrorKind::timeout;
+      if (is_late || std::chrono::steady_clock::now() > patience) {
+        throw no_answer(root, name, far, fault);
+      }
+    } catch (const Error& fault) {
+      if (fault.status() != ExitStatus::kNoSuchVm) throw;
+      throw no_such_vm(name, whom_there_is(root, name));
+    }
+    // A supervisor that takes the VM over has its lock before its socket listens.
+    std::this_thread::sleep_for(kTakeOverPause);
   }
   far = Far::kQemu;
   try {

@@ -121,8 +121,8 @@ struct PowerConfig {
   OnEnd on_poweroff = OnEnd::kDestroy;
   OnReboot on_reboot = OnReboot::kRestart;
   OnEnd on_crash = OnEnd::kDestroy;
-  int max_restarts = 10;        // of QEMU, one soon after the other
-  std::optional<bool> pvpanic;  // where QEMU has it
+  int max_restarts = 10;                             // of QEMU, one soon after the other
+  std::optional<bool> pvpanic;                       // where QEMU has it
   std::optional<SupervisorExit> on_supervisor_exit;  // keep; run in the foreground: kill
   int stop_timeout_s = 60;  // seconds from the powerdown request until the VM is ended by force
 };

@@ -164,7 +164,7 @@ TEST_CASE("a disk that another VM writes is refused by that VM's name") {
   const CommandResult locked = other.vmrig({"start", second});
   INFO(locked.err);
   CHECK(locked.status == 6);
-  CHECK(contains(locked.err, "lock"));
+  CHECK(contains(locked.err, "is in use by"));
   CHECK(other.nothing_left());
   CHECK(guard.vmrig({"stop", "first", "--force"}).status == 0);
   CHECK(guard.nothing_left());

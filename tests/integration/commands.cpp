@@ -274,7 +274,7 @@ TEST_CASE("start --wait tells when the text does not come, and ends the VM") {
   CHECK(guard.nothing_left());
   const CommandResult agent = guard.vmrig({"start", file, "--wait", "agent"});
   CHECK(agent.status == 2);
-  CHECK(contains(agent.err, "not built yet"));
+  CHECK(contains(agent.err, "the VM has no channel to it"));
   CHECK(guard.nothing_left());
 }
 

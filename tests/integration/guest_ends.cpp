@@ -73,7 +73,8 @@ TEST_CASE("a guest's panic ends the VM with status 1") {
   for (const std::string& qemu : qemus()) {
     CAPTURE(qemu);
     VmGuard guard;
-    const CommandResult result = run(guard, config_with(guard, qemu, "vmrig.panic", {}));
+    const CommandResult result =
+        run(guard, config_with(guard, qemu, "vmrig.panic", Json::object()));
     CHECK_MESSAGE(result.status == 1, result.err);
     CHECK(contains(result.err, "the guest panicked"));
     CHECK(guard.nothing_left());
@@ -120,7 +121,7 @@ TEST_CASE("a reboot ends the VM where that is asked, and is none of vmrig's busi
     CHECK(guard.nothing_left());
   }
   VmGuard guard;
-  start(guard, config_with(guard, "", "", {}));
+  start(guard, config_with(guard, "", "", Json::object()));
   const Json before = status(guard);
   {
     GuestConsole guest(console_of(guard));
@@ -170,13 +171,11 @@ TEST_CASE("a guest that has powered off can be kept, booted again, and stopped i
     {
       GuestConsole guest(console_of(guard));
       (void)guest.ask("(usleep 200000; poweroff -f) >/dev/null 2>&1 &");
-    }
-    CHECK(becomes(guard, "paused", "the guest powered off"));
-    CHECK(guard.vmrig({"resume", "end"}).status != 0);  // QEMU wants a reset first
-    CHECK(guard.vmrig({"reset", "end"}).status == 0);
-    CHECK(guard.vmrig({"resume", "end"}).status == 0);
-    {
-      GuestConsole guest(console_of(guard), kGuestBootTime, GuestConsole::Shell::kIsSilent);
+      CHECK(becomes(guard, "paused", "the guest powered off"));
+      CHECK(guard.vmrig({"resume", "end"}).status != 0);  // QEMU wants a reset first
+      CHECK(guard.vmrig({"reset", "end"}).status == 0);
+      CHECK(guard.vmrig({"resume", "end"}).status == 0);
+      guest.wait_for(kGuestGreeting);
       CHECK(guest.run("echo up") == "up");
     }
     // QEMU stands still after this one, too; the ladder ends it.
@@ -190,7 +189,7 @@ TEST_CASE("a watchdog ends a guest that hangs, and that is a crash") {
   for (const std::string& qemu : qemus()) {
     CAPTURE(qemu);
     VmGuard guard;
-    Json config = config_with(guard, qemu, "vmrig.watchdog", {});
+    Json config = config_with(guard, qemu, "vmrig.watchdog", Json::object());
     config["watchdog"] = {{"model", "i6300esb"}, {"action", "poweroff"}};
     const CommandResult result = run(guard, config);
     CHECK_MESSAGE(result.status == 1, result.err);
@@ -204,7 +203,7 @@ TEST_CASE("a watchdog pauses or resets a guest that hangs, whichever card it is"
   for (const std::string& qemu : qemus()) {
     CAPTURE(qemu);
     VmGuard guard;
-    Json config = config_with(guard, qemu, "vmrig.watchdog", {});
+    Json config = config_with(guard, qemu, "vmrig.watchdog", Json::object());
     config["watchdog"] = {{"model", "i6300esb"}, {"action", "pause"}};
     start(guard, config);
     CHECK(becomes(guard, "paused", "its watchdog expired"));
@@ -219,7 +218,7 @@ TEST_CASE("a watchdog pauses or resets a guest that hangs, whichever card it is"
     }
     CHECK(guard.vmrig({"stop", "end", "--force"}).status == 0);
 
-    config = config_with(guard, qemu, "", {});
+    config = config_with(guard, qemu, "", Json::object());
     config["watchdog"] = {{"model", "ib700"}, {"action", "reset"}};
     start(guard, config);
     {
@@ -258,7 +257,7 @@ TEST_CASE("a VM that is started anew has the devices that it had, and none that 
 
   (void)guest.ask("(usleep 200000; poweroff -f) >/dev/null 2>&1 &");
   guest.wait_for(kGuestGreeting);
-  CHECK(guest.run("head -qc1 /dev/vd? | sort | tr -d '\\n'") == "cs");
+  CHECK(guest.run("for d in /dev/vd?; do head -c1 $d; echo; done | sort | tr -d '\\n'") == "cs");
   guest.await("test -e /sys/class/net/eth0");
   CHECK(guest.run("cat /sys/class/virtio-ports/*/name") == "a.b");
   guest.await("test $(grep -c ^processor /proc/cpuinfo) = 2");

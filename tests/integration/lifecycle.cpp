@@ -201,13 +201,16 @@ TEST_CASE("a VM outlives its detached supervisor, and stop and start still work"
   REQUIRE(::kill(supervisor, SIGKILL) == 0);
   CHECK(eventually([&] { return state_of(guard, "orphan") == "orphaned"; }));
   REQUIRE(guard.qemus().size() == 1);
-  CHECK(guard.vmrig({"start", guard.write_config(guard.config("orphan"))}).status == 6);
   // QEMU's own monitor answers in the supervisor's place.
   CHECK(guard.vmrig_json({"qmp", "orphan", "query-status"}).at("running") == Json(true));
   CHECK(guard.vmrig({"status", "orphan"}).status == 0);
   const CommandResult console = guard.vmrig({"console", "orphan"});
   CHECK(console.status == 1);
   CHECK(contains(console.err, "mend: vmrig recover"));
+  // A start is refused, and has the VM supervised again.
+  CHECK(guard.vmrig({"start", guard.write_config(guard.config("orphan"))}).status == 6);
+  CHECK(eventually([&] { return state_of(guard, "orphan") == "running"; }));
+  CHECK(guard.vmrig_json({"qmp", "orphan", "query-status"}).at("running") == Json(true));
   const CommandResult stopped = guard.vmrig({"stop", "orphan", "--timeout", "0.2"});
   CHECK_MESSAGE(stopped.status == 0, stopped.err);
   CHECK(guard.nothing_left());

@@ -70,8 +70,9 @@ std::string port_findings(const Listener& held, const std::string& nic = kForwar
   const Plan plan = plan_of(with_nic(nic).c_str(), facts);
   std::string text = problems_of(plan);
   for (const Diagnostic& found : plan.preflight) {
-    if (found.severity == Severity::kWarning)
+    if (found.severity == Severity::kWarning && found.path.starts_with("nics")) {
       text += "warning " + found.path + ": " + found.message;
+    }
   }
   return text;
 }
