@@ -22,6 +22,7 @@
 #include "launcher/commands/vm_connection.hpp"
 #include "launcher/metrics/collect.hpp"
 #include "launcher/metrics/vm_metrics.hpp"
+#include "launcher/wall_clock.hpp"
 
 namespace vmrig {
 namespace {
@@ -88,7 +89,7 @@ MetricPage look(const MetricsOptions& options, const Context& context) {
   HostReading host;
   if (const auto root = FolderReader::open("/")) host.steal_s = read_host_steal(*root);
   host.duration = Clock::now() - begin;
-  return metrics_of(vms, host, std::chrono::system_clock::now());
+  return metrics_of(vms, host, seconds_since_epoch());
 }
 
 std::string textfile_path(const MetricsOptions& options) {

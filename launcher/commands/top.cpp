@@ -26,6 +26,7 @@
 #include "launcher/commands/vm_connection.hpp"
 #include "launcher/metrics/collect.hpp"
 #include "launcher/metrics/show_activity.hpp"
+#include "launcher/wall_clock.hpp"
 
 namespace vmrig {
 namespace {
@@ -127,9 +128,9 @@ class Sampler {
 void print_json(const Sampler& sampler, ActivityOrder order) {
   Json vms = Json::array();
   for (const VmActivity& vm : sampler.activity(order)) vms.push_back(to_json(vm));
-  const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
-  const Json sample = {
-      {"time", now.count()}, {"window_s", sampler.window_s()}, {"vms", std::move(vms)}};
+  const Json sample = {{"time", static_cast<double>(milliseconds_since_epoch()) / 1000},
+                       {"window_s", sampler.window_s()},
+                       {"vms", std::move(vms)}};
   // A line each, on a terminal too: a stream of objects.
   write_out(sample.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
@@ -312,7 +313,7 @@ RunCommand define_top(CommandLine& line) {
   line.seconds("--interval", "Time between samples (2)", options->interval_s);
   line.option("--count", "N", "Leave after so many samples; without a terminal, and with --json, 1",
               options->count);
-  line.option("--sort", "KEY", "cpu (default), wait, switches, exits or name", options->sort);
+  line.option("--sort", "ORDER", "cpu (default), wait, switches, exits or name", options->sort);
   line.flag("--no-kvm", "Don't ask for KVM's exits: some QEMUs stop each vCPU for a moment to tell",
             options->no_kvm);
   line.flag("--json", "An object a sample, on a line", options->json);

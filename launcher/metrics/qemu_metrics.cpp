@@ -2,6 +2,7 @@
 // not the expected form is left out.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -140,12 +141,11 @@ const std::array<BalloonStat, 8>& balloon_stats() {
   return kAll;
 }
 
-void add_guest_stats(const std::string& vm, const Json& reply,
-                     std::chrono::system_clock::time_point now, MetricPage& page) {
+void add_guest_stats(const std::string& vm, const Json& reply, std::int64_t now_s,
+                     MetricPage& page) {
   const auto told_at = number_in(reply, "last-update");
   if (!told_at || *told_at == 0 || !reply.contains("stats")) return;  // it has told nothing yet
-  const std::chrono::duration<double> since_epoch = now.time_since_epoch();
-  page.add(kBalloonAge, {{"vm", vm}}, std::max(0.0, since_epoch.count() - *told_at));
+  page.add(kBalloonAge, {{"vm", vm}}, std::max(0.0, static_cast<double>(now_s) - *told_at));
   for (const BalloonStat& stat : balloon_stats()) {
     const auto value = number_in(reply.at("stats"), stat.key);
     // -1, or the largest number: what the guest does not tell.
@@ -159,8 +159,7 @@ void add_guest_stats(const std::string& vm, const Json& reply,
 
 }  // namespace
 
-void add_qemu_metrics(const VmReading& vm, std::chrono::system_clock::time_point now,
-                      MetricPage& page) {
+void add_qemu_metrics(const VmReading& vm, std::int64_t now_s, MetricPage& page) {
   if (!vm.qemu) return;
   const std::string& name = vm.entry.name;
   const QemuReading& told = *vm.qemu;
@@ -174,7 +173,7 @@ void add_qemu_metrics(const VmReading& vm, std::chrono::system_clock::time_point
   if (const auto bytes = number_in(told.balloon, "actual")) {
     page.add(kBalloon, {{"vm", name}}, *bytes);
   }
-  add_guest_stats(name, told.balloon_stats, now, page);
+  add_guest_stats(name, told.balloon_stats, now_s, page);
   add_disks(name, told.block, page);
 }
 

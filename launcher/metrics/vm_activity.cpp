@@ -136,11 +136,9 @@ Json to_json(const ThreadActivity& thread) {
 }  // namespace
 
 std::optional<ActivityOrder> activity_order_from(const std::string& name) {
-  static constexpr std::array<std::string_view, 5> kNames = {"cpu", "wait", "switches", "exits",
-                                                             "name"};
-  const auto found = std::find(kNames.begin(), kNames.end(), name);
-  if (found == kNames.end()) return std::nullopt;
-  return static_cast<ActivityOrder>(found - kNames.begin());
+  const auto found = std::find(kActivityOrders.begin(), kActivityOrders.end(), name);
+  if (found == kActivityOrders.end()) return std::nullopt;
+  return static_cast<ActivityOrder>(found - kActivityOrders.begin());
 }
 
 std::vector<VmActivity> activity_between(const std::vector<VmReading>& before,

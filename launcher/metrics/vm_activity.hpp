@@ -3,8 +3,10 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "hostcfg/base/bytes.hpp"
@@ -41,7 +43,11 @@ struct VmActivity {
 
 enum class ActivityOrder { kRun, kWait, kInvoluntary, kExits, kName };
 
-// nullopt when there is no such order: "cpu", "wait", "switches", "exits" or "name".
+// By their number.
+inline constexpr std::array<std::string_view, 5> kActivityOrders = {"cpu", "wait", "switches",
+                                                                    "exits", "name"};
+
+// nullopt when there is no such order.
 std::optional<ActivityOrder> activity_order_from(const std::string& name);
 
 // Of the VMs in `after`; one that is not in `before`, or has another QEMU now, has done nothing

@@ -15,7 +15,7 @@ const MetricFamily kHostSteal{"vmrig_host_cpu_steal_seconds_total", MetricType::
 }  // namespace
 
 MetricPage metrics_of(const std::vector<VmReading>& vms, const HostReading& host,
-                      std::chrono::system_clock::time_point now) {
+                      std::int64_t now_s) {
   MetricPage page;
   page.add(kBuild, {{"version", VMRIG_VERSION}}, 1);
   page.add(kVms, {}, static_cast<double>(vms.size()));
@@ -23,7 +23,7 @@ MetricPage metrics_of(const std::vector<VmReading>& vms, const HostReading& host
   for (const VmReading& vm : vms) {
     add_record_metrics(vm, page);
     add_kernel_metrics(vm, page);
-    add_qemu_metrics(vm, now, page);
+    add_qemu_metrics(vm, now_s, page);
     add_kvm_metrics(vm, page);
   }
   CpuSet pinned;

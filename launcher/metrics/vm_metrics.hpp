@@ -1,7 +1,7 @@
 // From what a look at VMs has told to the samples of a metrics page.
 #pragma once
 
-#include <chrono>
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -11,15 +11,14 @@
 
 namespace vmrig {
 
-// All samples. `now` is the wall clock's time.
+// All samples. `now_s` is the time of day, in seconds since the epoch.
 MetricPage metrics_of(const std::vector<VmReading>& vms, const HostReading& host,
-                      std::chrono::system_clock::time_point now);
+                      std::int64_t now_s);
 
 // Its parts, each for one VM.
 void add_record_metrics(const VmReading& vm, MetricPage& page);
 void add_kernel_metrics(const VmReading& vm, MetricPage& page);
-void add_qemu_metrics(const VmReading& vm, std::chrono::system_clock::time_point now,
-                      MetricPage& page);
+void add_qemu_metrics(const VmReading& vm, std::int64_t now_s, MetricPage& page);
 void add_kvm_metrics(const VmReading& vm, MetricPage& page);
 
 // How often each vCPU has left its guest so far, by index; empty where KVM or QEMU does not tell.

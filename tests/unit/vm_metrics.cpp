@@ -51,8 +51,7 @@ VmReading running_vm() {
 }
 
 PrometheusPage page_of(const VmReading& vm, const HostReading& host = {}) {
-  const MetricPage page =
-      metrics_of({vm}, host, std::chrono::system_clock::time_point(std::chrono::seconds(1060)));
+  const MetricPage page = metrics_of({vm}, host, 1060);
   PrometheusPage read = read_prometheus(page.text());
   CHECK(read.faults.empty());
   return read;
