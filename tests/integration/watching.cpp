@@ -145,7 +145,8 @@ TEST_CASE("without a terminal top prints as many samples as asked for, one by it
     const std::size_t end = rest.find('\n');
     REQUIRE(end != std::string_view::npos);
     const Json sample = Json::parse(rest.substr(0, end));
-    CHECK(sample.at("window_s").get<double>() >= 0.1);
+    // The samples keep their beat: one that was late leaves the next a shorter window.
+    CHECK(sample.at("window_s").get<double>() > 0.05);
     CHECK(sample.at("vms").at(0).at("name") == "watched");
     CHECK(sample.at("vms").at(0).at("answers") == true);
     rest.remove_prefix(end + 1);
