@@ -1,5 +1,6 @@
 // What is shown on a terminal alone: vmrig top, and the line that tells what is waited for.
 #include <doctest/doctest.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <csignal>
@@ -33,6 +34,12 @@ std::vector<std::string> in_shell(const VmGuard& guard, std::vector<std::string>
   std::vector<std::string> argv = {"sh", "-c", R"("$@"; echo "status $?"; read word)", "sh"};
   argv.insert(argv.end(), program.begin(), program.end());
   return argv;
+}
+
+bool has_stopped(pid_t child) {
+  siginfo_t state{};
+  return ::waitid(P_PID, static_cast<id_t>(child), &state, WSTOPPED | WNOHANG | WNOWAIT) == 0 &&
+         state.si_pid == child;
 }
 
 struct TopVm {
@@ -123,6 +130,8 @@ TEST_CASE("top fits the screen as it is resized, and is drawn anew after a pause
   top.forget();
   top.type("\x1a");
   CHECK(top.wait_for(kLeaveScreen));
+  // Continued before it has stopped, it would stop for good.
+  REQUIRE(eventually([&top] { return has_stopped(top.pid()); }));
   ::kill(top.pid(), SIGCONT);
   CHECK(top.wait_for(kEnterScreen));
   top.type("q");
