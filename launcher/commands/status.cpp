@@ -62,12 +62,19 @@ std::vector<LiveThread> read_threads(const VmEntry& entry) {
 }
 
 // What the supervisor says, which is newer than the record; null when there is none.
-Json ask_for_status(const Context& context, const VmEntry& entry) {
+Json ask_for_status(const Context& context, const StateRoot& root, const std::string& name) {
+  const VmEntry entry = find_vm(root, name);
   if (!entry.supervisor_alive || entry.condition == VmCondition::kStarting) return nullptr;
-  const ProgressLine progress = waiting_for(entry.name);
-  VmConnection vm = VmConnection::open(context, entry.name);
-  if (vm.far() != VmConnection::Far::kSupervisor) return nullptr;
-  return vm.execute("vmrig-status", Json::object(), qmp::deadline_in(kTalkTimeout));
+  const ProgressLine progress = waiting_for(name);
+  try {
+    VmConnection vm = VmConnection::open(context, name);
+    if (vm.far() != VmConnection::Far::kSupervisor) return nullptr;
+    return vm.execute("vmrig-status", Json::object(), qmp::deadline_in(kTalkTimeout));
+  } catch (const Error&) {
+    // One that died at the talk leaves the record, which says so.
+    if (find_vm(root, name).supervisor_alive) throw;
+    return nullptr;
+  }
 }
 
 std::string version_of(const VmEntry& entry) {
@@ -327,7 +334,7 @@ ExitStatus ready(const VmEntry& entry, const Json& live) {
 
 ExitStatus status(const StatusOptions& options, const Context& context) {
   const StateRoot root = open_root_for(context, options.name);
-  const Json live = ask_for_status(context, find_vm(root, options.name));
+  const Json live = ask_for_status(context, root, options.name);
   const VmEntry entry = find_vm(root, options.name);  // after the talk: as new as what was said
   if (options.ready) return ready(entry, live);
   const VmFolder folder = root.folder(options.name);

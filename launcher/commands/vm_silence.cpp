@@ -51,8 +51,8 @@ std::map<std::string, Silent> find_silent(const StateRoot& root, const std::vect
   }
   std::vector<std::jthread> threads;
   threads.reserve(silent.size());
-  for (auto& [name, who] : silent) {
-    threads.emplace_back([&root, &name = name, &who = who] { who = ask(root, name); });
+  for (auto& one : silent) {
+    threads.emplace_back([&root, &one] { one.second = ask(root, one.first); });
   }
   threads.clear();  // joins
   return silent;

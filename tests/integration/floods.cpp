@@ -110,6 +110,7 @@ TEST_CASE("a QEMU that writes its log without end is held to a megabyte, and log
   config["qemu_args"] = {"-trace", "pci_cfg_read", "-trace", "pci_cfg_write", "-d", "int"};
   REQUIRE(guard.vmrig({"start", guard.write_config(config)}).status == 0);
   RunningCommand follow(guard.request({"logs", "l", "--follow"}));
+  static constexpr std::string_view kNeverPrinted = "\x01";
   const std::string log = guard.state_dir() + "/l/qemu.log";
   const std::string old = log + ".1";
   const pid_t supervisor = supervisor_of(guard);
@@ -120,6 +121,7 @@ TEST_CASE("a QEMU that writes its log without end is held to a megabyte, and log
   const bool was_cut = eventually(
       [&] {
         struct stat status {};
+        follow.wait_for_out(kNeverPrinted, std::chrono::milliseconds(1));  // reads what is there
         largest = std::max(largest, size_of(log));
         if (::stat(old.c_str(), &status) == 0 && status.st_ino != inode) {
           inode = status.st_ino;

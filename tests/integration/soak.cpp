@@ -147,7 +147,8 @@ class Soak {
   // one.
   void cycle() {
     const std::string name = names().at(static_cast<std::size_t>(cycles_) % names().size());
-    if (state_of(name) == "none") REQUIRE(start(name));
+    const std::string state = state_of(name);
+    if (state == "none" || state == "crashed") REQUIRE(start(name));
     plug(name);
     plug("steady");
     talk("steady");
