@@ -53,7 +53,8 @@ class VmConnection {
 };
 
 // Runs one of vmrig's own commands that may take `timeout_s` (30 when not given), and gives its
-// answer; `doing` is what a person is told meanwhile ("detaching "d1""). Throws Error: the supervisor's refusal; kFailed when no supervisor answers for the VM.
+// answer; `doing` is what a person is told meanwhile ("detaching "d1""). Throws Error: the
+// supervisor's refusal; kFailed when no supervisor answers for the VM.
 Json ask_supervisor(const Context& context, const std::string& name, const std::string& command,
                     Json arguments, std::optional<double> timeout_s, std::string doing);
 
