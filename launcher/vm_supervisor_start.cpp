@@ -1,6 +1,7 @@
 // The supervisor: from a plan to a guest that runs, or from a QEMU that has lost its supervisor.
 #include <fmt/format.h>
 
+#include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -202,7 +203,9 @@ asio::awaitable<std::optional<Error>> VmSupervisor::tell_of_start() {
 
 asio::awaitable<VmOutcome> VmSupervisor::give_up_start(Error fault) {
   if (session_.exit) co_await end_hurriedly();
-  service_.close();
+  // Who stopped it while its guest was waited for is told when all is over.
+  const bool is_waited_for = service_.is_open() && stops_.any();
+  if (!is_waited_for) service_.close();
   if (request_) request_->memory.clear();  // before its pages are given back
   const std::string not_given_back = co_await host_.give_back(folder());
   if (not_given_back.empty()) {
@@ -215,6 +218,11 @@ asio::awaitable<VmOutcome> VmSupervisor::give_up_start(Error fault) {
     fault = Error(std::move(parts));
   }
   if (!stops_.any()) throw fault;
+  if (is_waited_for) {
+    stops_.over();
+    co_await asio::post(context_, asio::use_awaitable);
+    co_await service_.end(witness_.shutdown_data());
+  }
   co_return VmOutcome{.kind = VmOutcome::Kind::kStopped, .reason = "stopped while it started"};
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/support/full_life.hpp"
+#include "tests/support/full_run.hpp"
 #include "tests/support/network_sandbox.hpp"
 #include "tests/support/skip.hpp"
 
@@ -19,11 +20,6 @@ namespace {
 
 using namespace vmrig;
 using namespace vmrig::testing;
-
-bool is_full() {
-  const char* full = std::getenv("VMRIG_FULL");
-  return full != nullptr && std::string(full) == "1";
-}
 
 constexpr const char* kVictims[] = {"supervisor", "both", "qemu"};
 
@@ -181,12 +177,12 @@ TEST_CASE("a death at any step of a VM's life leaves nothing that recover does n
     const std::vector<std::string> all = matrix.live({});
     matrix.check_as_before("a life without a death");
     REQUIRE(all.size() > 100);
-    const int stride = is_full() ? 1 : 17;
+    const int stride = is_full_run() ? 1 : 17;
     int deaths = 0;
-    for (int at = is_full() ? 1 : 3; at <= static_cast<int>(all.size()); at += stride) {
+    for (int at = is_full_run() ? 1 : 3; at <= static_cast<int>(all.size()); at += stride) {
       for (const char* victim : kVictims) {
         // A sample takes them in turn.
-        if (!is_full() && kVictims[(at / stride) % 3] != std::string(victim)) continue;
+        if (!is_full_run() && kVictims[(at / stride) % 3] != std::string(victim)) continue;
         const std::vector<std::string> lived = matrix.live({at, victim});
         const std::string what = fmt::format(
             "SIGKILL of {} at step {} of {}, {}", victim, at, all.size(),
@@ -212,8 +208,8 @@ TEST_CASE("a death at any step of recover leaves nothing that the next one does 
     int deaths = 0;
     std::size_t steps = 0;
     for (const Left left : {Left::kNothing, Left::kVm, Left::kVmInAttach}) {
-      const int stride = is_full() ? 1 : 9;
-      for (int at = is_full() ? 1 : 2;; at += stride) {
+      const int stride = is_full_run() ? 1 : 9;
+      for (int at = is_full_run() ? 1 : 2;; at += stride) {
         if (left == Left::kVmInAttach) {
           (void)matrix.live({in_attach, "supervisor"});
         } else {

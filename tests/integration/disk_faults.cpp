@@ -14,6 +14,7 @@
 #include <string>
 
 #include "tests/support/full_life.hpp"
+#include "tests/support/full_run.hpp"
 #include "tests/support/network_sandbox.hpp"
 #include "tests/support/skip.hpp"
 
@@ -26,11 +27,6 @@ using namespace vmrig::testing;
 std::string only() {
   const char* text = std::getenv("VMRIG_FAULT_ONLY");
   return text == nullptr ? std::string() : text;
-}
-
-bool is_full() {
-  const char* full = std::getenv("VMRIG_FULL");
-  return full != nullptr && std::string(full) == "1";
 }
 
 struct Kind {
@@ -176,7 +172,7 @@ TEST_CASE("a disk that fails at any call of a VM's life costs a clear word, and 
       constexpr int kNever = 1'000'000;
       const int count = faults.live(kind, kNever);
       REQUIRE(count > 0);
-      const int stride = is_full() || !only().empty() ? 1 : 41;
+      const int stride = is_full_run() || !only().empty() ? 1 : 41;
       for (int at = stride == 1 ? 1 : 1 + lives % 7; at <= count; at += stride) {
         if (!only().empty() && only() != fmt::format("{}:{}", kind.name, at)) continue;
         (void)faults.live(kind, at);

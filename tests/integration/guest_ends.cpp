@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/full_run.hpp"
 #include "tests/support/guest.hpp"
 #include "tests/support/guest_console.hpp"
 #include "tests/support/skip.hpp"
@@ -22,13 +23,18 @@ bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
-// "" is the system's.
-std::vector<std::string> qemus() {
+enum class PowerOffKept { kMay, kBootsAgain };
+
+// Each QEMU that is here, "" for the system's; in an ordinary run one of them, the next each time.
+std::vector<std::string> qemus(PowerOffKept kept = PowerOffKept::kMay) {
   std::vector<std::string> all = {""};
-  for (const char* name : {"VMRIG_QEMU10", "VMRIG_QEMU52"}) {
-    if (const char* path = std::getenv(name)) all.emplace_back(path);  // NOLINT
-  }
-  return all;
+  if (const char* path = std::getenv("VMRIG_QEMU10")) all.emplace_back(path);  // NOLINT
+  // A guest that was powered off and reset comes no further than its reset vector in 5.2 under TCG.
+  const char* old = std::getenv("VMRIG_QEMU52");  // NOLINT
+  if (old != nullptr && kept == PowerOffKept::kMay) all.emplace_back(old);
+  if (is_full_run()) return all;
+  static std::size_t turn = 0;
+  return {all.at(turn++ % all.size())};
 }
 
 Json config_with(const VmGuard& guard, const std::string& qemu, const std::string& parameters,
@@ -164,7 +170,7 @@ TEST_CASE("a guest that powers off is started anew, and its console goes on") {
 
 TEST_CASE("a guest that has powered off can be kept, booted again, and stopped in order") {
   NEED_GUEST();
-  for (const std::string& qemu : qemus()) {
+  for (const std::string& qemu : qemus(PowerOffKept::kBootsAgain)) {
     CAPTURE(qemu);
     VmGuard guard;
     start(guard, config_with(guard, qemu, "", {{"on_poweroff", "preserve"}}));
@@ -219,6 +225,7 @@ TEST_CASE("a watchdog pauses or resets a guest that hangs, whichever card it is"
     CHECK(guard.vmrig({"stop", "end", "--force"}).status == 0);
 
     config = config_with(guard, qemu, "", Json::object());
+    config["machine"]["type"] = "pc";  // a q35 has its own at /dev/watchdog
     config["watchdog"] = {{"model", "ib700"}, {"action", "reset"}};
     start(guard, config);
     {

@@ -15,6 +15,7 @@
 #include "hostcfg/base/utf8.hpp"
 #include "launcher/config/load_config.hpp"
 #include "launcher/text.hpp"
+#include "tests/support/full_run.hpp"
 #include "tests/support/hostile_values.hpp"
 #include "tests/support/linux_kernel.hpp"
 #include "tests/support/skip.hpp"
@@ -30,11 +31,6 @@ constexpr std::size_t kDiskBytes = 1 << 20;
 constexpr std::size_t kLongestFileName = 255;  // linux include/uapi/linux/limits.h NAME_MAX
 
 const char* environment(const char* name) { return std::getenv(name); }  // NOLINT
-
-bool is_full() {
-  const char* full = environment("VMRIG_FULL");
-  return full != nullptr && std::string(full) == "1";
-}
 
 // Each place that starts without rights and without a guest, with values of its own.
 Json start_config(const VmGuard& guard) {
@@ -175,7 +171,7 @@ std::vector<std::string> telling_values() {
 
 void start_with_all(const std::string& qemu) {
   int places = 0;
-  for (const std::string& value : is_full() ? hostile_values() : telling_values()) {
+  for (const std::string& value : is_full_run() ? hostile_values() : telling_values()) {
     CAPTURE(printable(value.substr(0, 60)));
     if (!is_utf8(value)) continue;  // is refused, see unit/config_injection.cpp
     const VmGuard guard;
