@@ -31,10 +31,13 @@ std::string_view take_word(std::string_view& text) {
 }
 
 std::optional<CpuSet> parse_cpulist(std::string_view text) {
+  text = trimmed(text);
+  // "(null)", which some kernels print for nohz_full; known without an exception's cost.
+  if (text.starts_with('(')) return std::nullopt;
   try {
-    return CpuSet::parse(trimmed(text));
+    return CpuSet::parse(text);
   } catch (const std::invalid_argument&) {
-    return std::nullopt;  // "(null)" for one, which some kernels print for nohz_full
+    return std::nullopt;
   }
 }
 

@@ -76,7 +76,9 @@ std::optional<ThreadUse> read_thread_use(const FolderReader& root, pid_t pid, pi
   std::string_view rest = status ? std::string_view(*status) : std::string_view();
   while (!rest.empty()) {
     std::string_view line = take_line(rest);
-    if (take_word(line) == "nonvoluntary_ctxt_switches:") take_number(line, use->involuntary);
+    const std::string_view key = take_word(line);
+    if (key == "voluntary_ctxt_switches:") take_number(line, use->voluntary);
+    if (key == "nonvoluntary_ctxt_switches:") take_number(line, use->involuntary);
   }
   return use;
 }

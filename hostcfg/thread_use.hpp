@@ -22,7 +22,8 @@ struct ThreadUse {
   unsigned priority = 0;          // real-time: 1 to 99
   std::uint64_t run_ns = 0;       // on a CPU; 0 when the kernel does not count it
   std::uint64_t wait_ns = 0;      // runnable, and not on a CPU
-  std::uint64_t involuntary = 0;  // context switches
+  std::uint64_t voluntary = 0;    // context switches: it had nothing to do
+  std::uint64_t involuntary = 0;  // context switches: another took its CPU
 };
 
 // `root` is the host's /. nullopt when the thread is gone or not to be seen.
@@ -32,7 +33,7 @@ std::optional<ThreadUse> read_thread_use(const FolderReader& root, pid_t pid, pi
 // The threads of a process, ascending by tid; empty when it is gone.
 std::vector<pid_t> threads_of(const FolderReader& root, pid_t pid);
 
-// All threads that this PID namespace sees, without `involuntary`, which takes a read more.
+// All threads that this PID namespace sees, without their context switches, which take a read more.
 std::vector<ThreadUse> read_all_thread_use(const FolderReader& root);
 
 // "other", "fifo", "rr", "batch", "idle", "deadline"; the number when it is another.

@@ -1,4 +1,4 @@
-// The processors of a host as hwloc sees them; also what threads are bound through.
+// The processors of a host; also what threads are bound through.
 #pragma once
 
 #include <memory>
@@ -14,8 +14,8 @@ struct hwloc_topology;
 
 namespace vmrig {
 
-// Loading costs about a millisecond on a small host, so a process loads one and passes it
-// around. Move-only; not changed after it is made, so threads may share it.
+// By hwloc, or where that would take long, by the kernel's own tables. Move-only; not changed after
+// it is made, so threads may share it.
 class Topology {
  public:
   // A NUMA node in the kernel's numbering. A node with memory only has the CPUs that it is
@@ -26,12 +26,16 @@ class Topology {
     Bytes memory;
   };
 
-  // Every online CPU of this host, those outside this process's cpuset too. Devices are left
-  // out, and no CPU is visited (hwloc's x86 component would run on every one, isolated or not).
-  // Throws vmrig::Error; also when HWLOC_XMLFILE, HWLOC_FSROOT or HWLOC_SYNTHETIC in the
-  // environment has hwloc describe another machine.
-  // Source: hwloc 2.9 hwloc_topology_load, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED.
+  // Every online CPU of this host, those outside this process's cpuset too: by read_cpu_topology(),
+  // and where the kernel does not tell that much, by_hwloc().
   static Topology of_this_host();
+
+  // The same by hwloc's discovery. Devices are left out, and no CPU is visited (hwloc's x86
+  // component would run on every one, isolated or not). Throws vmrig::Error; also when
+  // HWLOC_XMLFILE, HWLOC_FSROOT or HWLOC_SYNTHETIC in the environment has hwloc describe another
+  // machine.
+  // Source: hwloc 2.9 hwloc_topology_load, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED.
+  static Topology by_hwloc();
 
   // Another machine: what `lstopo --of xml` printed there. Threads can still be bound by it.
   static Topology from_xml(const std::string& xml);
@@ -41,10 +45,11 @@ class Topology {
 
   // Online CPUs by id. `core`, `package` and `l3` count from 0 over the whole host; `node` is
   // the kernel's number.
-  std::vector<CpuFacts> cpus() const;
-  std::vector<Node> nodes() const;
+  const std::vector<CpuFacts>& cpus() const { return cpus_; }
+  const std::vector<Node>& nodes() const { return nodes_; }
 
-  // Valid as long as this object; never to be modified.
+  // What threads are bound by, and no more: it need not hold the host's CPUs. Valid as long as this
+  // object; never to be modified.
   hwloc_topology* handle() const { return topology_.get(); }
 
  private:
@@ -53,11 +58,14 @@ class Topology {
   };
   using Handle = std::unique_ptr<hwloc_topology, Destroy>;
 
-  explicit Topology(Handle topology) : topology_(std::move(topology)) {}
+  Topology(Handle topology, std::vector<CpuFacts> cpus, std::vector<Node> nodes)
+      : topology_(std::move(topology)), cpus_(std::move(cpus)), nodes_(std::move(nodes)) {}
   static Handle make_empty();
   static Topology load(Handle topology, const std::string& source);
 
   Handle topology_;
+  std::vector<CpuFacts> cpus_;
+  std::vector<Node> nodes_;
 };
 
 }  // namespace vmrig

@@ -67,14 +67,18 @@ std::string FreeCpus::holder_of(const CpuSet& cpus) const {
 
 std::vector<FreeCpus::Candidate> FreeCpus::candidates(const CpuSet& within) const {
   const CpuSet free = usable_ & within;
+  // A core of which one thread is held or forbidden is no whole core.
+  std::set<int> split_cores;
+  for (const CpuFacts& fact : facts_.cpus) {
+    if (fact.core >= 0 && !free.contains(fact.id)) split_cores.insert(fact.core);
+  }
   std::set<int> cores;
   std::vector<Candidate> list;
   for (const int cpu : free.cpus()) {
     const CpuFacts* fact = facts_.find_cpu(cpu);
     if (fact == nullptr) continue;
     const bool second = fact->core >= 0 && !cores.insert(fact->core).second;
-    // A core of which one thread is held or forbidden is no whole core.
-    const bool split = !free.includes(facts_.siblings(cpu));
+    const bool split = split_cores.contains(fact->core);
     if (smt_ != SmtPolicy::kUse && (second || split)) continue;
     list.push_back({.cpu = cpu,
                     .l3 = fact->l3,

@@ -26,6 +26,8 @@ struct SuperviseOptions {
   // Told of memory that is being populated before QEMU starts, a few times a second; at the end, or
   // when it is cut off, with nothing wanted. May be empty.
   HostSide::TellPages on_populating;
+  // Called when the VM is asked to end, by a signal or a command; may be empty.
+  std::function<void()> on_stopping;
   // Told each time that QEMU has ended and will be started anew; `state` says why and when. May be
   // empty.
   std::function<void(const VmState& state)> on_restart;

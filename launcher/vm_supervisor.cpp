@@ -241,6 +241,7 @@ void VmSupervisor::on_signal(int number) {
 }
 
 void VmSupervisor::on_stop_request() {
+  if (options_.on_stopping) options_.on_stopping();
   manager_.stopping(state_.name + " is being stopped",
                     std::chrono::seconds(state_.stop_timeout_s) + kAfterPowerdown);
   if (service_.is_open() && !is_launching_) {

@@ -7,10 +7,12 @@
 
 namespace vmrig {
 
-inline std::int64_t seconds_since_epoch() {
-  return std::chrono::duration_cast<std::chrono::seconds>(
+inline std::int64_t milliseconds_since_epoch() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
              std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
+
+inline std::int64_t seconds_since_epoch() { return milliseconds_since_epoch() / 1000; }
 
 }  // namespace vmrig

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <utility>
 
+#include "qmp/flat_json.hpp"
+
 namespace qmp {
 namespace {
 
@@ -50,6 +52,16 @@ class Reader {
     return static_cast<std::uint32_t>(value.get<std::uint64_t>());
   }
   std::string text(const std::string& key) { return text_of(member(key), path(key)); }
+  Reader object(const std::string& key) { return {member(key), path(key)}; }
+  std::vector<Reader> objects(const std::string& key) {
+    const Json& value = member(key);
+    if (!value.is_array()) bad(path(key), "is no array");
+    std::vector<Reader> objects;
+    for (const Json& each : value) {
+      objects.emplace_back(each, path(key) + "[" + std::to_string(objects.size()) + "]");
+    }
+    return objects;
+  }
   Strings strings(const std::string& key) { return strings_of(member(key), path(key)); }
   StringSets string_sets(const std::string& key) {
     const Json& value = member(key);
@@ -94,8 +106,8 @@ Json to_json_of(const MachineCaps& machine) {
               {"default_ram_id", machine.default_ram_id}};
 }
 
-MachineCaps machine_from(const Json& json, const std::string& where) {
-  Reader in(json, where);
+template <class In>
+MachineCaps machine_from(In in) {
   MachineCaps machine;
   machine.name = in.text("name");
   machine.alias = in.text("alias");
@@ -106,6 +118,54 @@ MachineCaps machine_from(const Json& json, const std::string& where) {
   machine.default_ram_id = in.text("default_ram_id");
   in.done();
   return machine;
+}
+
+// `In` is a Reader, or the faster one for what was written here.
+template <class In>
+QemuCaps caps_from(In in) {
+  if (in.number("format") != static_cast<std::uint32_t>(kCapsFormat)) {
+    bad("caps.format", "is another format");
+  }
+  QemuCaps caps;
+  In version = in.object("version");
+  caps.version.major = static_cast<int>(version.number("major"));
+  caps.version.minor = static_cast<int>(version.number("minor"));
+  caps.version.micro = static_cast<int>(version.number("micro"));
+  caps.version.package = version.text("package");
+  version.done();
+  for (In& each : in.objects("machines")) caps.machines.push_back(machine_from(std::move(each)));
+  caps.commands = in.strings("commands");
+  caps.events = in.strings("events");
+  caps.devices = in.strings("devices");
+  caps.cpu_models = in.strings("cpu_models");
+  caps.object_types = in.strings("object_types");
+  caps.accelerators = in.strings("accelerators");
+  caps.aio_modes = in.strings("aio_modes");
+  caps.blockdev_drivers = in.strings("blockdev_drivers");
+  caps.netdev_backends = in.strings("netdev_backends");
+  caps.chardev_backends = in.strings("chardev_backends");
+  caps.device_properties = in.string_sets("device_properties");
+  caps.machine_properties = in.string_sets("machine_properties");
+  caps.accel_properties = in.string_sets("accel_properties");
+  caps.json_cli_object = in.boolean("json_cli_object");
+  caps.json_cli_device = in.boolean("json_cli_device");
+  caps.json_cli_netdev = in.boolean("json_cli_netdev");
+  caps.object_add_props = in.boolean("object_add_props");
+  caps.action_option = in.boolean("action_option");
+  caps.sandbox_option = in.boolean("sandbox_option");
+  caps.chardev_reconnect_ms = in.boolean("chardev_reconnect_ms");
+  caps.realtime_mlock = in.boolean("realtime_mlock");
+  const std::string mem_lock = in.text("overcommit_mem_lock");
+  bool known = false;
+  for (const auto& [form, name] : kMemLockNames) {
+    if (mem_lock != name) continue;
+    caps.overcommit_mem_lock = form;
+    known = true;
+  }
+  if (!known) bad("caps.overcommit_mem_lock", "is not one of none, boolean, on-fault");
+  caps.run_with = in.strings("run_with");
+  in.done();
+  return caps;
 }
 
 bool holds(const Strings& strings, std::string_view name) {
@@ -218,59 +278,15 @@ Json QemuCaps::to_json() const {
               {"run_with", run_with}};
 }
 
-QemuCaps QemuCaps::from_json(const Json& json) {
-  Reader in(json, "caps");
-  if (in.number("format") != static_cast<std::uint32_t>(kCapsFormat)) {
-    bad("caps.format", "is another format");
-  }
-  QemuCaps caps;
-  Reader version(in.member("version"), "caps.version");
-  caps.version.major = static_cast<int>(version.number("major"));
-  caps.version.minor = static_cast<int>(version.number("minor"));
-  caps.version.micro = static_cast<int>(version.number("micro"));
-  caps.version.package = version.text("package");
-  version.done();
-  const Json& machines = in.member("machines");
-  if (!machines.is_array()) bad("caps.machines", "is no array");
-  for (const Json& each : machines) {
-    caps.machines.push_back(
-        machine_from(each, "caps.machines[" + std::to_string(caps.machines.size()) + "]"));
-  }
-  caps.commands = in.strings("commands");
-  caps.events = in.strings("events");
-  caps.devices = in.strings("devices");
-  caps.cpu_models = in.strings("cpu_models");
-  caps.object_types = in.strings("object_types");
-  caps.accelerators = in.strings("accelerators");
-  caps.aio_modes = in.strings("aio_modes");
-  caps.blockdev_drivers = in.strings("blockdev_drivers");
-  caps.netdev_backends = in.strings("netdev_backends");
-  caps.chardev_backends = in.strings("chardev_backends");
-  caps.device_properties = in.string_sets("device_properties");
-  caps.machine_properties = in.string_sets("machine_properties");
-  caps.accel_properties = in.string_sets("accel_properties");
-  caps.json_cli_object = in.boolean("json_cli_object");
-  caps.json_cli_device = in.boolean("json_cli_device");
-  caps.json_cli_netdev = in.boolean("json_cli_netdev");
-  caps.object_add_props = in.boolean("object_add_props");
-  caps.action_option = in.boolean("action_option");
-  caps.sandbox_option = in.boolean("sandbox_option");
-  caps.chardev_reconnect_ms = in.boolean("chardev_reconnect_ms");
-  caps.realtime_mlock = in.boolean("realtime_mlock");
-  const std::string mem_lock = in.text("overcommit_mem_lock");
-  bool known = false;
-  for (const auto& [form, name] : kMemLockNames) {
-    if (mem_lock != name) continue;
-    caps.overcommit_mem_lock = form;
-    known = true;
-  }
-  if (!known) bad("caps.overcommit_mem_lock", "is not one of none, boolean, on-fault");
-  caps.run_with = in.strings("run_with");
-  in.done();
-  return caps;
-}
+QemuCaps QemuCaps::from_json(const Json& json) { return caps_from(Reader(json, "caps")); }
 
 QemuCaps QemuCaps::parse(std::string_view text) {
+  try {
+    return caps_from(detail::FlatJson::of_text(text));
+  } catch (const detail::FlatJson::NotFlat&) {
+    // Written by hand, or damaged: the parser below takes it, or says what is wrong.
+  } catch (const CapsError&) {
+  }
   // A whole set is flat; depth beyond this is no QemuCaps, and parsing it could exhaust the stack.
   constexpr int kMaxDepth = 8;
   const Json::parser_callback_t shallow = [](int depth, Json::parse_event_t, Json&) {

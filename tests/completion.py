@@ -89,6 +89,8 @@ TYPED = [
     ("vmrig set web-1 link.net0=u", ["set", "web-1", "link.net0=up"]),
     ("vmrig qmp web-1 query-kv", ["qmp", "web-1", "query-kvm"]),
     ("vmrig events web-1 --match STOP,RESU", ["events", "web-1", "--match", "STOP,RESUME"]),
+    ("vmrig top --sort sw", ["top", "--sort", "switches"]),
+    ("vmrig metrics we", ["metrics", "web-1"]),
     ("vmrig --state-dir {state} stop we", ["--state-dir", "{state}", "stop", "web-1"]),
     ("vmrig --state-dir={state} stop we", ["--state-dir={state}", "stop", "web-1"]),
     ("vmrig stop nothing-like-it", ["stop", "nothing-like-it"]),

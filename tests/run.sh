@@ -242,6 +242,12 @@ else
   skip dpdk "DPDK could not be fetched: $(tail -n 1 build/logs/dpdk.log)"
 fi
 
+if tests/lib/promtool.sh >build/logs/promtool.log 2>&1; then
+  export VMRIG_PROMTOOL=$repo/build/promtool/promtool
+else
+  skip promtool "Prometheus' promtool could not be fetched: $(tail -n 1 build/logs/promtool.log)"
+fi
+
 if [ $full = yes ]; then
   for version in 5.2 11.1; do
     if tests/lib/qemu_suite.sh $version >"build/logs/qemu${version//./}.log" 2>&1; then
@@ -288,6 +294,7 @@ stage bench-qmp-smoke 5 tests/bench/qmp.py --smoke
 stage bench-hotplug-smoke 5 tests/bench/hotplug.py --smoke
 stage bench-network-smoke 5 tests/bench/network.py --smoke
 stage bench-prealloc-smoke 5 tests/bench/prealloc.py --smoke
+stage bench-compare-smoke 5 tests/bench/run.sh --smoke
 stage install 10 tests/install.sh
 stage readme 5 tests/readme.sh
 stage man 5 tests/man.sh

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <stdexcept>
 
@@ -27,6 +28,12 @@ int parse_cpu(std::string_view text, std::string_view whole) {
   return cpu;
 }
 
+constexpr int kBits = 64;
+
+std::size_t word_of(int cpu) { return static_cast<std::size_t>(cpu) / kBits; }
+
+std::uint64_t bit_of(int cpu) { return std::uint64_t{1} << (static_cast<unsigned>(cpu) % kBits); }
+
 }  // namespace
 
 CpuSet::CpuSet(std::initializer_list<int> cpus) {
@@ -44,10 +51,7 @@ CpuSet CpuSet::parse(std::string_view cpulist) {
     const int to =
         dash == std::string_view::npos ? from : parse_cpu(range.substr(dash + 1), cpulist);
     if (to < from) refuse(cpulist);
-    // At once: a file that says "0-8191" a thousand times is no reason to take long.
-    const auto end = static_cast<std::size_t>(to) + 1;
-    if (end > set.bits_.size()) set.bits_.resize(end);
-    std::fill(set.bits_.begin() + from, set.bits_.begin() + to + 1, true);
+    set.insert_range(from, to);
     if (comma == std::string_view::npos) break;
     left.remove_prefix(comma + 1);
     if (left.empty()) refuse(cpulist);
@@ -56,35 +60,55 @@ CpuSet CpuSet::parse(std::string_view cpulist) {
 }
 
 void CpuSet::insert(int cpu) {
-  const auto index = static_cast<std::size_t>(cpu);
-  if (index >= bits_.size()) bits_.resize(index + 1);
-  bits_[index] = true;
+  const std::size_t word = word_of(cpu);
+  if (word >= words_.size()) words_.resize(word + 1);
+  words_[word] |= bit_of(cpu);
+}
+
+// By words: a file that says "0-8191" a thousand times is no reason to take long.
+void CpuSet::insert_range(int from, int to) {
+  const std::size_t last = word_of(to);
+  if (last >= words_.size()) words_.resize(last + 1);
+  for (std::size_t word = word_of(from); word <= last; ++word) {
+    std::uint64_t bits = ~std::uint64_t{0};
+    if (word == word_of(from)) bits &= ~(bit_of(from) - 1);
+    if (word == last) bits &= bit_of(to) | (bit_of(to) - 1);
+    words_[word] |= bits;
+  }
 }
 
 void CpuSet::erase(int cpu) {
-  if (contains(cpu)) bits_[static_cast<std::size_t>(cpu)] = false;
+  if (!contains(cpu)) return;
+  words_[word_of(cpu)] &= ~bit_of(cpu);
+  trim();
 }
 
 bool CpuSet::contains(int cpu) const {
-  return cpu >= 0 && static_cast<std::size_t>(cpu) < bits_.size() &&
-         bits_[static_cast<std::size_t>(cpu)];
+  return cpu >= 0 && word_of(cpu) < words_.size() && (words_[word_of(cpu)] & bit_of(cpu)) != 0;
 }
 
-bool CpuSet::empty() const { return size() == 0; }
+bool CpuSet::empty() const { return words_.empty(); }
 
 std::size_t CpuSet::size() const {
-  return static_cast<std::size_t>(std::count(bits_.begin(), bits_.end(), true));
+  std::size_t count = 0;
+  for (const std::uint64_t word : words_) count += static_cast<std::size_t>(std::popcount(word));
+  return count;
 }
 
 int CpuSet::first() const {
-  auto found = std::find(bits_.begin(), bits_.end(), true);
-  return found == bits_.end() ? -1 : static_cast<int>(found - bits_.begin());
+  for (std::size_t i = 0; i < words_.size(); ++i) {
+    if (words_[i] != 0) return static_cast<int>(i) * kBits + std::countr_zero(words_[i]);
+  }
+  return -1;
 }
 
 std::vector<int> CpuSet::cpus() const {
   std::vector<int> list;
-  for (std::size_t i = 0; i < bits_.size(); ++i) {
-    if (bits_[i]) list.push_back(static_cast<int>(i));
+  list.reserve(size());
+  for (std::size_t i = 0; i < words_.size(); ++i) {
+    for (std::uint64_t left = words_[i]; left != 0; left &= left - 1) {
+      list.push_back(static_cast<int>(i) * kBits + std::countr_zero(left));
+    }
   }
   return list;
 }
@@ -102,28 +126,44 @@ std::string CpuSet::to_string() const {
   return text;
 }
 
-bool CpuSet::includes(const CpuSet& other) const { return (other - *this).empty(); }
+bool CpuSet::includes(const CpuSet& other) const {
+  if (other.words_.size() > words_.size()) return false;
+  for (std::size_t i = 0; i < other.words_.size(); ++i) {
+    if ((other.words_[i] & ~words_[i]) != 0) return false;
+  }
+  return true;
+}
 
 CpuSet CpuSet::operator|(const CpuSet& other) const {
-  CpuSet result = *this;
-  for (int cpu : other.cpus()) result.insert(cpu);
+  const bool is_longer = words_.size() >= other.words_.size();
+  CpuSet result = is_longer ? *this : other;
+  const std::vector<std::uint64_t>& rest = is_longer ? other.words_ : words_;
+  for (std::size_t i = 0; i < rest.size(); ++i) result.words_[i] |= rest[i];
   return result;
 }
 
 CpuSet CpuSet::operator&(const CpuSet& other) const {
   CpuSet result;
-  for (int cpu : cpus()) {
-    if (other.contains(cpu)) result.insert(cpu);
+  result.words_.resize(std::min(words_.size(), other.words_.size()));
+  for (std::size_t i = 0; i < result.words_.size(); ++i) {
+    result.words_[i] = words_[i] & other.words_[i];
   }
+  result.trim();
   return result;
 }
 
 CpuSet CpuSet::operator-(const CpuSet& other) const {
-  CpuSet result;
-  for (int cpu : cpus()) {
-    if (!other.contains(cpu)) result.insert(cpu);
-  }
+  CpuSet result = *this;
+  const std::size_t common = std::min(words_.size(), other.words_.size());
+  for (std::size_t i = 0; i < common; ++i) result.words_[i] &= ~other.words_[i];
+  result.trim();
   return result;
+}
+
+bool CpuSet::operator==(const CpuSet& other) const { return words_ == other.words_; }
+
+void CpuSet::trim() {
+  while (!words_.empty() && words_.back() == 0) words_.pop_back();
 }
 
 }  // namespace vmrig

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -33,10 +34,13 @@ class CpuSet {
   CpuSet operator|(const CpuSet& other) const;
   CpuSet operator&(const CpuSet& other) const;
   CpuSet operator-(const CpuSet& other) const;
-  bool operator==(const CpuSet& other) const { return cpus() == other.cpus(); }
+  bool operator==(const CpuSet& other) const;
 
  private:
-  std::vector<bool> bits_;
+  std::vector<std::uint64_t> words_;  // the last one is not 0: equal sets have equal words
+
+  void insert_range(int from, int to);
+  void trim();
 };
 
 }  // namespace vmrig

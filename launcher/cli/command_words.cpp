@@ -6,7 +6,7 @@
 namespace vmrig {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, WordKind>, 22> kKinds = {{
+constexpr std::array<std::pair<std::string_view, WordKind>, 23> kKinds = {{
     {"NAME", WordKind::kVm},
     {"CONFIG", WordKind::kFile},
     {"FILE", WordKind::kFile},
@@ -22,6 +22,7 @@ constexpr std::array<std::pair<std::string_view, WordKind>, 22> kKinds = {{
     {"EVENT[,EVENT]", WordKind::kQmpEvents},
     {"BDF", WordKind::kPciDevice},
     {"PF", WordKind::kPf},
+    {"ORDER", WordKind::kOrder},
     {"N", WordKind::kText},
     {"SECONDS", WordKind::kText},
     {"TEXT", WordKind::kText},

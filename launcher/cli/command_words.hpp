@@ -27,6 +27,7 @@ enum class WordKind {
   kQmpEvents,  // with commas between
   kPciDevice,
   kPf,
+  kOrder,  // of `top`
 };
 WordKind word_kind(std::string_view name);
 

@@ -2,31 +2,50 @@
 #pragma once
 
 #include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <optional>
 #include <string>
+#include <thread>
 
 #include "hostcfg/base/bytes.hpp"
 
 namespace vmrig {
 
-// Silent where standard error is no terminal, and for the first second.
+// "stopping "a", 12 of 60 s", from the first second on until it goes. Where standard error is no
+// terminal it does nothing at all. It has a thread of its own, so that the caller can block; don't
+// fork meanwhile.
 class ProgressLine {
  public:
-  ProgressLine();
+  // `limit`: how long it may take, when that is known.
+  explicit ProgressLine(std::string what,
+                        std::optional<std::chrono::milliseconds> limit = std::nullopt);
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
-  ~ProgressLine() { erase(); }
+  ~ProgressLine() { end(); }
 
-  // `text` of one line: "populated 3.1 of 8.0 GiB of memory".
-  void show(const std::string& text);
-  void erase();
+  // How far it is: "populated 3.1 of 8.0 GiB of memory"; empty: no such thing any more.
+  void tell(const std::string& detail);
+  // Erases it for good.
+  void end();
 
  private:
-  std::chrono::steady_clock::time_point first_{};  // show(); none yet
-  bool is_terminal_;
+  void keep_showing();
+  void show(std::chrono::steady_clock::time_point now);
+
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+  const std::string what_;
+  std::string limit_;  // " of 60", or empty
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::string detail_;
+  bool is_over_ = false;
   bool is_shown_ = false;
+  bool has_news_ = false;
+  std::thread thread_;  // the last: it uses the others
 };
 
-// Memory on its way; erases the line when nothing is wanted.
-void show_populating(ProgressLine& line, Bytes got, Bytes wanted);
+// Memory on its way; nothing more of it when nothing is wanted.
+void tell_populating(ProgressLine& line, Bytes got, Bytes wanted);
 
 }  // namespace vmrig

@@ -74,8 +74,9 @@ Json read_device(const std::string& argument) {
 ExitStatus attach(const AttachOptions& options, const Context& context) {
   Json arguments = {{"kind", options.kind}, {"device", read_device(options.device)}};
   if (options.timeout_s) arguments["timeout"] = *options.timeout_s;
-  const Json reply = ask_supervisor(context, options.name, "vmrig-attach", std::move(arguments),
-                                    options.timeout_s);
+  const Json reply =
+      ask_supervisor(context, options.name, "vmrig-attach", std::move(arguments), options.timeout_s,
+                     fmt::format("attaching a device to {}", quote(options.name)));
   if (options.json) {
     write_json(reply);
   } else {

@@ -164,7 +164,8 @@ class FilterSource : public PacketSource {
       ::fcntl(fifo_.get(), F_SETPIPE_SZ, kPipeBytes);  // a smaller one works, too
       Json arguments = {{"nic", options.nic}, {"fifo", name}, {"snaplen", snaplen}};
       const Json reply =
-          ask_supervisor(context_, vm_, "vmrig-capture", std::move(arguments), std::nullopt);
+          ask_supervisor(context_, vm_, "vmrig-capture", std::move(arguments), std::nullopt,
+                         fmt::format("beginning to capture {}", quote(options.nic)));
       id_ = reply.at("id").get<std::string>();
     } catch (...) {
       ::unlink(path.c_str());
@@ -190,8 +191,8 @@ class FilterSource : public PacketSource {
   std::optional<std::uint64_t> finish() override {
     if (has_ended_) return std::nullopt;
     try {
-      const Json reply =
-          ask_supervisor(context_, vm_, "vmrig-capture-end", {{"id", id_}}, std::nullopt);
+      const Json reply = ask_supervisor(context_, vm_, "vmrig-capture-end", {{"id", id_}},
+                                        std::nullopt, "ending the capture");
       return reply.at("dropped").get<std::uint64_t>();
     } catch (const Error&) {
       return std::nullopt;  // the VM has just ended
@@ -255,7 +256,8 @@ std::unique_ptr<PacketSource> open_source(const Context& context, const CaptureO
 enum class End { kAsked, kVmEnded };
 
 End carry(PacketSource& source, PcapOutput& output, const SignalInput& signals, const Fd& vm,
-          std::optional<std::uint64_t> count, qmp::Deadline deadline, std::uint64_t& packets) {
+          std::optional<std::uint64_t> count, qmp::Deadline deadline, std::uint64_t& packets,
+          ProgressLine& progress) {
   for (;;) {
     int timeout_ms = -1;
     if (deadline != qmp::kNoDeadline) {
@@ -279,6 +281,7 @@ End carry(PacketSource& source, PcapOutput& output, const SignalInput& signals, 
       if (++packets == count) return End::kAsked;
     }
     output.flush();
+    progress.tell(fmt::format("{} packets", packets));
     if (fds[1].revents != 0) {
       // Taken, so that it does not end the program once it is let through again.
       (void)signals.take();
@@ -321,7 +324,11 @@ ExitStatus capture(const CaptureOptions& options, const Context& context) {
   const qmp::Deadline deadline =
       options.seconds ? qmp::deadline_in(to_milliseconds(*options.seconds)) : qmp::kNoDeadline;
   std::uint64_t packets = 0;
-  const End end = carry(*source, output, signals, vm, count, deadline, packets);
+  std::optional<std::chrono::milliseconds> limit;
+  if (options.seconds) limit = to_milliseconds(*options.seconds);
+  ProgressLine progress(fmt::format("capturing {}", quote(options.nic)), limit);
+  const End end = carry(*source, output, signals, vm, count, deadline, packets, progress);
+  progress.end();
   output.flush();
   const std::uint64_t dropped = source->finish().value_or(0);
   note(fmt::format("{} packets captured{}{}", packets,

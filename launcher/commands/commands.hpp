@@ -13,6 +13,8 @@ RunCommand define_start(CommandLine& line);
 RunCommand define_list(CommandLine& line);
 RunCommand define_status(CommandLine& line);
 RunCommand define_verify(CommandLine& line);
+RunCommand define_metrics(CommandLine& line);
+RunCommand define_top(CommandLine& line);
 RunCommand define_stop(CommandLine& line);
 RunCommand define_pause(CommandLine& line);
 RunCommand define_resume(CommandLine& line);

@@ -17,6 +17,7 @@
 #include "launcher/commands/vm_summary.hpp"
 #include "launcher/config/load_config.hpp"
 #include "launcher/hotplug/attach_plan.hpp"
+#include "launcher/metrics/vm_activity.hpp"
 #include "qmp/schema.hpp"
 
 namespace vmrig {
@@ -171,6 +172,11 @@ std::vector<Candidate> find_words(WordKind kind, const TypedWords& typed, std::s
       return pci_devices();
     case WordKind::kPf:
       return pfs();
+    case WordKind::kOrder: {
+      std::vector<Candidate> all;
+      for (const std::string_view order : kActivityOrders) all.push_back({std::string(order), {}});
+      return all;
+    }
     default:
       return {};
   }

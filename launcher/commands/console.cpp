@@ -29,6 +29,7 @@ constexpr std::size_t kChunk = 16384;
 struct ConsoleOptions {
   std::string name;
   std::optional<double> timeout_s;
+  bool json = false;
 };
 
 // Carries bytes both ways until one of the ends is reached.
@@ -186,6 +187,7 @@ RunCommand define_console(CommandLine& line) {
   auto options = std::make_shared<ConsoleOptions>();
   line.positional("NAME", "The VM", options->name);
   line.seconds("--timeout", "Leave after this time, with exit status 124", options->timeout_s);
+  line.flag("--json", "Faults as JSON", options->json);
   return [options](const Context& context) { return console(*options, context); };
 }
 

@@ -23,8 +23,9 @@ struct DetachOptions {
 ExitStatus detach(const DetachOptions& options, const Context& context) {
   Json arguments = {{"id", options.id}};
   if (options.timeout_s) arguments["timeout"] = *options.timeout_s;
-  const Json reply = ask_supervisor(context, options.name, "vmrig-detach", std::move(arguments),
-                                    options.timeout_s);
+  const Json reply =
+      ask_supervisor(context, options.name, "vmrig-detach", std::move(arguments), options.timeout_s,
+                     fmt::format("waiting for the guest to give {} free", quote(options.id)));
   if (options.json) {
     write_json(reply);
   } else {

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -17,6 +16,7 @@
 #include "launcher/cli/output.hpp"
 #include "launcher/cli/report.hpp"
 #include "launcher/commands/commands.hpp"
+#include "launcher/commands/numbers.hpp"
 #include "launcher/commands/seconds.hpp"
 #include "launcher/commands/vm_connection.hpp"
 #include "launcher/text.hpp"
@@ -35,20 +35,7 @@ struct EventsOptions {
   bool json = false;  // events are JSON anyway; faults are, too, then
 };
 
-template <typename Number>
-std::optional<Number> number_of(const std::optional<std::string>& text, std::string_view option,
-                                Number least) {
-  if (!text) return std::nullopt;
-  Number number{};
-  const char* end = text->data() + text->size();
-  const auto [stop, fault] = std::from_chars(text->data(), end, number);
-  if (fault == std::errc{} && stop == end && number >= least) return number;
-  throw Error({.status = ExitStatus::kUsage,
-               .operation = fmt::format("read {}", option),
-               .object = *text,
-               .cause = fmt::format("it takes a whole number from {}", least),
-               .mend = "vmrig events --help"});
-}
+constexpr const char* kHelp = "vmrig events --help";
 
 std::set<std::string> names_in(const std::vector<std::string>& lists) {
   std::set<std::string> names;
@@ -94,12 +81,15 @@ void tell_ready(const std::string& name, std::optional<int> fd) {
 }
 
 ExitStatus follow(const EventsOptions& options, const Context& context) {
-  const auto count = number_of<std::size_t>(options.count, "--count", 1);
-  const auto ready_fd = number_of<int>(options.ready_fd, "--ready-fd", 0);
+  const auto count = number_of<std::size_t>(options.count, "--count", 1, kHelp);
+  const auto ready_fd = number_of<int>(options.ready_fd, "--ready-fd", 0, kHelp);
   const std::set<std::string> names = names_in(options.match);
   const qmp::Deadline deadline =
       options.timeout_s ? qmp::deadline_in(to_milliseconds(*options.timeout_s)) : qmp::kNoDeadline;
-  VmConnection vm = VmConnection::open(context, options.name);
+  VmConnection vm = [&] {
+    const ProgressLine progress = waiting_for(options.name);
+    return VmConnection::open(context, options.name);
+  }();
   if (!names.empty()) refuse_unknown(names, vm);
   tell_ready(options.name, ready_fd);
 

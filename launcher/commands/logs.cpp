@@ -9,10 +9,13 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "launcher/cli/output.hpp"
@@ -27,6 +30,7 @@ namespace {
 struct LogsOptions {
   std::string name;
   bool follow = false;
+  bool json = false;
 };
 
 // One file, read on from where the last read ended. Stays readable when the VM's folder goes.
@@ -65,12 +69,17 @@ class LogReader {
   Fd file_;
 };
 
-// Prints as tail does: a heading each time that another log has the word.
+// Prints as tail does: a heading each time that another log has the word. For a program an object a
+// line.
 class LogPrinter {
  public:
+  enum class Form { kText, kJson };
+  explicit LogPrinter(Form form) : form_(form) {}
+
   void print(LogReader& log) {
     std::string text = log.read_on();
     if (text.empty()) return;
+    if (form_ == Form::kJson) return print_lines(log, text);
     std::string out;
     if (last_ != &log) {
       out = fmt::format("{}==> {} <==\n", last_ == nullptr ? "" : "\n", log.title());
@@ -81,8 +90,32 @@ class LogPrinter {
     write_out(out);
   }
 
+  // What a log holds behind its last newline.
+  void finish() {
+    for (auto& [title, begun] : begun_) {
+      if (!begun.empty()) write_line(title, std::exchange(begun, {}));
+    }
+  }
+
  private:
+  void print_lines(LogReader& log, const std::string& text) {
+    std::string& begun = begun_[std::string(log.title())];
+    begun += text;
+    std::size_t from = 0;
+    for (std::size_t end = 0; (end = begun.find('\n', from)) != std::string::npos; from = end + 1) {
+      write_line(log.title(), begun.substr(from, end - from));
+    }
+    begun.erase(0, from);
+  }
+
+  static void write_line(std::string_view title, const std::string& line) {
+    const Json json = {{"log", title}, {"line", line}};
+    write_out(json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+  }
+
+  Form form_;
   const LogReader* last_ = nullptr;
+  std::map<std::string, std::string> begun_;  // of each log the line that is not whole yet
 };
 
 Fd watch(const std::vector<LogReader>& logs) {
@@ -135,9 +168,10 @@ ExitStatus logs(const LogsOptions& options, const Context& context) {
   all.emplace_back("vmrig", folder.path_of(kVmrigLogName));
   // Watched before the first read: nothing can come between the two unseen.
   const Fd inotify = options.follow ? watch(all) : Fd();
-  LogPrinter printer;
+  LogPrinter printer(options.json ? LogPrinter::Form::kJson : LogPrinter::Form::kText);
   for (LogReader& log : all) printer.print(log);
   if (options.follow) follow(all, printer, entry, inotify);
+  printer.finish();
   return ExitStatus::kDone;
 }
 
@@ -147,6 +181,7 @@ RunCommand define_logs(CommandLine& line) {
   auto options = std::make_shared<LogsOptions>();
   line.positional("NAME", "The VM", options->name);
   line.flag("--follow", "Go on printing until the VM ends", options->follow);
+  line.flag("--json", "An object a line: which log, and the line", options->json);
   return [options](const Context& context) { return logs(*options, context); };
 }
 

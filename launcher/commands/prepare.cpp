@@ -9,6 +9,7 @@
 #include "hostcfg/base/json_document.hpp"
 #include "hostcfg/read_facts.hpp"
 #include "launcher/caps_cache.hpp"
+#include "launcher/cli/progress_line.hpp"
 #include "launcher/cli/report.hpp"
 #include "launcher/commands/environment.hpp"
 #include "launcher/commands/read_input.hpp"
@@ -80,6 +81,9 @@ Qemu find_out_about_qemu(const PlanSources& sources, const VmConfig& config) {
   std::string path = find_qemu(config.qemu, environment_value("PATH"));
   CapsOptions options;
   options.cache_folder = cache_folder();
+  // Once for each binary.
+  const ProgressLine progress(fmt::format("asking {} what it can do", quote(path)),
+                              options.probe_timeout);
   qmp::QemuCaps caps = load_caps(path, options);
   return {.path = std::move(path), .caps = std::move(caps)};
 }
@@ -207,8 +211,11 @@ LaunchRequest claim_vm(const Context& context, const PlanSources& sources, RunMo
   const VmConfig config = read_config(sources);
   const Qemu qemu = find_out_about_qemu(sources, config);  // may take a while: before the lock
   StateRoot root = StateRoot::open(state_folder(context));
-  end_predecessor(root, config.name);
-  const StateRoot::Lock lock = root.lock();
+  const StateRoot::Lock lock = [&] {
+    const ProgressLine progress("waiting for other VMs that end or are being started");
+    end_predecessor(root, config.name);
+    return root.lock();
+  }();
   const std::vector<VmEntry> vms = recover_first(root, lock);
   // What this very name holds is no conflict: claim() tells that it runs already.
   std::vector<Lease> leases = leases_of(vms);

@@ -9,6 +9,7 @@
 
 #include "launcher/caps_cache.hpp"
 #include "launcher/cli/output.hpp"
+#include "launcher/cli/progress_line.hpp"
 #include "launcher/commands/commands.hpp"
 #include "launcher/commands/environment.hpp"
 
@@ -82,7 +83,11 @@ ExitStatus probe(const ProbeOptions& options) {
   const std::string path = find_qemu(options.qemu.value_or(""), environment_value("PATH"));
   CapsOptions caps_options;
   caps_options.cache_folder = cache_folder();
-  const qmp::QemuCaps caps = load_caps(path, caps_options);
+  const qmp::QemuCaps caps = [&] {
+    const ProgressLine progress(fmt::format("asking {} what it can do", quote(path)),
+                                caps_options.probe_timeout);
+    return load_caps(path, caps_options);
+  }();
   if (options.json) {
     write_json(caps.to_json());
   } else {

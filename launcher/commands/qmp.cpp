@@ -1,4 +1,5 @@
 // vmrig qmp: one command, a script of them, or a terminal.
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <memory>
@@ -32,8 +33,10 @@ constexpr double kDefaultTimeoutS = 60;
 ExitStatus run_one(const QmpOptions& options, const Context& context,
                    std::chrono::milliseconds timeout) {
   Json arguments = options.arguments ? read_qmp_arguments(*options.arguments) : Json::object();
+  ProgressLine progress(fmt::format("waiting for {}", *options.command), timeout);
   VmConnection vm = VmConnection::open(context, options.name);
   const Json value = vm.execute(*options.command, std::move(arguments), qmp::deadline_in(timeout));
+  progress.end();
   if (options.json) {
     write_out(json_text(value) + "\n");
   } else {
@@ -53,7 +56,10 @@ ExitStatus run_qmp(const QmpOptions& options, const Context& context) {
                                   .on_error = options.keep_going ? OnError::kGoOn : OnError::kStop};
   qmp::ClientOptions client;
   client.oob = qmp::OobUse::when_offered;  // a script may send exec-oob
-  VmConnection vm = VmConnection::open(context, options.name, client);
+  VmConnection vm = [&] {
+    const ProgressLine progress = waiting_for(options.name);
+    return VmConnection::open(context, options.name, client);
+  }();
   const bool is_typed = ::isatty(STDIN_FILENO) == 1 && stdout_is_terminal();
   return is_typed ? run_qmp_terminal(std::move(vm), session)
                   : run_qmp_script(std::move(vm), session);

@@ -9,6 +9,7 @@
 
 #include "hostcfg/host_control.hpp"
 #include "launcher/cli/output.hpp"
+#include "launcher/cli/progress_line.hpp"
 #include "launcher/commands/commands.hpp"
 #include "launcher/commands/environment.hpp"
 #include "launcher/commands/vm_connection.hpp"
@@ -89,6 +90,7 @@ std::vector<VmEntry> wanted_vms(const StateRoot& root, const RecoverOptions& opt
 
 void undo_dead(StateRoot& root, const RecoverOptions& options,
                std::vector<RecoveredVm>& recovered) {
+  const ProgressLine progress("putting the host back");
   const StateRoot::Lock lock = root.lock();
   LinuxHost host;
   for (RecoveredVm& vm : recover_dead_vms(root, lock, host, options.name)) {
@@ -102,7 +104,11 @@ Recovered recover_wanted(const std::string& folder, const RecoverOptions& option
   if (!root) return all;
   const std::vector<VmEntry> wanted = wanted_vms(*root, options);
   // Without the lock: what ends keeps no start waiting.
-  if (!end_doomed(wanted, qmp::deadline_in(kEndTimeout))) {
+  const bool have_ended = [&wanted] {
+    const ProgressLine progress("waiting for QEMUs that end", kEndTimeout);
+    return end_doomed(wanted, qmp::deadline_in(kEndTimeout));
+  }();
+  if (!have_ended) {
     all.adopted.problems.emplace_back("a QEMU was killed, and the kernel does not end it: dmesg");
   }
   undo_dead(*root, options, all.vms);

@@ -9,8 +9,10 @@ namespace vmrig {
 
 RunCommand define_resume(CommandLine& line) {
   auto name = std::make_shared<std::string>();
+  auto json = std::make_shared<bool>(false);
   line.positional("NAME", "The VM", *name);
-  return [name](const Context& context) {
+  line.flag("--json", "Faults as JSON", *json);
+  return [name, json](const Context& context) {
     tell_vm(context, *name, "cont");
     return ExitStatus::kDone;
   };

@@ -21,12 +21,17 @@ struct RunOptions {
   PlanSources sources;
   bool detach = false;
   bool take_over = false;
+  bool json = false;
 };
 
-SuperviseOptions foreground_options(ProgressLine& progress) {
+// What a person sees on the terminal while the VM starts, and while it is asked to end.
+using Progress = std::optional<ProgressLine>;
+
+SuperviseOptions foreground_options(const std::string& name, Progress& progress) {
   SuperviseOptions options;
   options.mode = RunMode::kForeground;
-  options.on_running = [](const VmState& state) {
+  options.on_running = [&progress](const VmState& state) {
+    progress.reset();
     note(fmt::format("{} runs (QEMU {}, {}, pid {})", quote(state.name), state.qemu_version,
                      state.accel, state.qemu.pid));
   };
@@ -34,7 +39,10 @@ SuperviseOptions foreground_options(ProgressLine& progress) {
     note(fmt::format("{}: {}", quote(state.name), state.reason));
   };
   options.on_populating = [&progress](Bytes got, Bytes wanted) {
-    show_populating(progress, got, wanted);
+    if (progress) tell_populating(*progress, got, wanted);
+  };
+  options.on_stopping = [&progress, &name] {
+    if (!progress) progress.emplace("stopping " + quote(name));
   };
   options.service = take_service_settings();
   return options;
@@ -55,9 +63,9 @@ std::optional<Adoption> orphan_of(const Context& context, const PlanSources& sou
 }
 
 ExitStatus run_in_foreground(const RunOptions& options, const Context& context) {
-  ProgressLine progress;
-  SuperviseOptions supervision = foreground_options(progress);
+  Progress progress;
   std::string name;
+  SuperviseOptions supervision = foreground_options(name, progress);
   std::optional<VmOutcome> outcome;
   std::optional<Adoption> orphan;
   if (options.take_over) orphan = orphan_of(context, options.sources);
@@ -68,8 +76,10 @@ ExitStatus run_in_foreground(const RunOptions& options, const Context& context) 
   } else {
     LaunchRequest request = claim_vm(context, options.sources, RunMode::kForeground);
     name = request.plan.config.name;
+    progress.emplace("starting " + quote(name));
     outcome = supervise(std::move(request), std::move(supervision));
   }
+  progress.reset();
   note(fmt::format("{} ended: {}", quote(name), outcome->reason));
   return outcome->status();
 }
@@ -82,10 +92,12 @@ RunCommand define_run(CommandLine& line) {
   line.flag("--detach", "As vmrig start", options->detach);
   line.flag("--take-over", "Go on with a VM of that name whose supervisor was killed",
             options->take_over);
+  line.flag("--json", "Faults as JSON; with --detach what vmrig start tells, too", options->json);
   return [options](const Context& context) {
     if (!options->detach) return run_in_foreground(*options, context);
     StartOptions start;
     start.sources = options->sources;
+    start.json = options->json;
     return start_in_background(start, context);
   };
 }

@@ -1,4 +1,5 @@
 // vmrig schema.
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "launcher/cli/output.hpp"
@@ -7,8 +8,11 @@
 
 namespace vmrig {
 
-RunCommand define_schema(CommandLine& /*line*/) {
-  return [](const Context&) {
+RunCommand define_schema(CommandLine& line) {
+  // The only form; the option is there because every reading command has it.
+  auto json = std::make_shared<bool>(false);
+  line.flag("--json", "As JSON, which is the only form", *json);
+  return [json](const Context&) {
     write_out(config_schema().dump(2) + "\n");
     return ExitStatus::kDone;
   };

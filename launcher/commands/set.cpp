@@ -56,8 +56,9 @@ ExitStatus set(const SetOptions& options, const Context& context) {
   Json arguments = Json::object();
   for (const std::string& setting : options.settings) add_setting(setting, arguments);
   if (options.timeout_s) arguments["timeout"] = *options.timeout_s;
-  const Json reply =
-      ask_supervisor(context, options.name, "vmrig-set", std::move(arguments), options.timeout_s);
+  const Json reply = ask_supervisor(
+      context, options.name, "vmrig-set", std::move(arguments), options.timeout_s,
+      fmt::format("setting {} of {}", fmt::join(options.settings, " "), quote(options.name)));
   if (options.json) {
     write_json(reply);
   } else {

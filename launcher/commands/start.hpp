@@ -12,6 +12,7 @@ namespace vmrig {
 struct StartOptions {
   PlanSources sources;
   bool paused = false;
+  bool json = false;
   std::optional<std::string> wait;  // text on the console, or "agent"
   std::optional<double> timeout_s;  // of the wait
 };

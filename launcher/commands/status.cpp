@@ -65,6 +65,7 @@ std::vector<LiveThread> read_threads(const VmEntry& entry) {
 Json ask_for_status(const Context& context, const StateRoot& root, const std::string& name) {
   const VmEntry entry = find_vm(root, name);
   if (!entry.supervisor_alive || entry.condition == VmCondition::kStarting) return nullptr;
+  const ProgressLine progress = waiting_for(name);
   try {
     VmConnection vm = VmConnection::open(context, name);
     if (vm.far() != VmConnection::Far::kSupervisor) return nullptr;

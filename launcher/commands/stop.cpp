@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "launcher/cli/output.hpp"
+#include "launcher/cli/progress_line.hpp"
 #include "launcher/commands/commands.hpp"
 #include "launcher/commands/environment.hpp"
 #include "launcher/commands/seconds.hpp"
@@ -168,6 +169,7 @@ ExitStatus stop_all(const StopCommandOptions& options, const Context& context) {
   std::vector<Job> jobs;
   for (const VmEntry& entry : root->list()) jobs.push_back({entry.name, std::nullopt, nullptr});
   {
+    const ProgressLine progress(fmt::format("stopping {} VMs", jobs.size()));
     std::vector<std::jthread> threads;
     threads.reserve(jobs.size());
     for (Job& job : jobs) {
@@ -210,7 +212,12 @@ ExitStatus stop(const StopCommandOptions& options, const Context& context) {
   }
   if (options.all) return stop_all(options, context);
   const StateRoot root = open_root_for(context, *options.name);
-  print({stop_one(options, context, root, *options.name)}, options);
+  const VmEntry entry = find_vm(root, *options.name);
+  ProgressLine progress(fmt::format("stopping {}", quote(entry.name)),
+                        to_milliseconds(powerdown_seconds(options, entry)));
+  const Stopped stopped = stop_one(options, context, root, *options.name);
+  progress.end();
+  print({stopped}, options);
   return ExitStatus::kDone;
 }
 

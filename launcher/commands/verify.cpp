@@ -62,7 +62,12 @@ ExitStatus run_verify(const VerifyOptions& options, const Context& context) {
   const VmState state = running_state(context, options.name);
   const VmConfig config = config_from_json(state.config);
   const auto window = to_milliseconds(options.seconds.value_or(kDefaultWindowS));
-  const std::vector<VerifyRow> rows = verify(state, config, measure_vm(state, window));
+  const VmMeasurement measured = [&] {
+    const ProgressLine progress(fmt::format("watching the threads of {}", quote(options.name)),
+                                window);
+    return measure_vm(state, window);
+  }();
+  const std::vector<VerifyRow> rows = verify(state, config, measured);
   const auto failed =
       std::count_if(rows.begin(), rows.end(), [](const VerifyRow& row) { return !row.pass; });
   if (options.json) {

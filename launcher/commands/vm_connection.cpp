@@ -110,6 +110,10 @@ VmEntry find_vm(const StateRoot& root, const std::string& name) {
   return std::move(*entry);
 }
 
+ProgressLine waiting_for(const std::string& name) {
+  return ProgressLine(fmt::format("waiting for {} to answer", quote(name)), kTalkTimeout);
+}
+
 VmConnection::VmConnection(StateRoot root, std::string name, Far far, qmp::SyncClient client)
     : root_(std::move(root)), name_(std::move(name)), far_(far), client_(std::move(client)) {}
 
@@ -162,7 +166,11 @@ Error VmConnection::explain(const qmp::Error& fault) const {
 }
 
 Json ask_supervisor(const Context& context, const std::string& name, const std::string& command,
-                    Json arguments, std::optional<double> timeout_s) {
+                    Json arguments, std::optional<double> timeout_s, std::string doing) {
+  const std::chrono::milliseconds limit =
+      timeout_s ? to_milliseconds(*timeout_s)
+                : std::chrono::milliseconds(std::chrono::seconds(kDefaultHotplugTimeout));
+  const ProgressLine progress(std::move(doing), limit);
   VmConnection vm = VmConnection::open(context, name);
   if (vm.far() != VmConnection::Far::kSupervisor) {
     throw Error({.status = ExitStatus::kFailed,
@@ -171,9 +179,6 @@ Json ask_supervisor(const Context& context, const std::string& name, const std::
                  .cause = "it is dead; QEMU goes on without it",
                  .mend = "vmrig stop " + name});
   }
-  const std::chrono::milliseconds limit =
-      timeout_s ? to_milliseconds(*timeout_s)
-                : std::chrono::milliseconds(std::chrono::seconds(kDefaultHotplugTimeout));
   try {
     // The supervisor keeps the time; what it takes to answer comes on top.
     return vm.execute(command, std::move(arguments), qmp::deadline_in(limit + kTalkTimeout));
@@ -183,6 +188,7 @@ Json ask_supervisor(const Context& context, const std::string& name, const std::
 }
 
 void tell_vm(const Context& context, const std::string& name, const std::string& command) {
+  const ProgressLine progress = waiting_for(name);
   VmConnection vm = VmConnection::open(context, name);
   vm.execute(command, Json::object(), qmp::deadline_in(kTalkTimeout));
 }

@@ -8,6 +8,7 @@
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/base/json.hpp"
 #include "launcher/cli/command_line.hpp"
+#include "launcher/cli/progress_line.hpp"
 #include "launcher/state_dir.hpp"
 #include "qmp/sync_client.hpp"
 
@@ -20,6 +21,9 @@ StateRoot open_root_for(const Context& context, const std::string& name);
 
 // One VM. Throws Error (kNoSuchVm) that names the VMs there are, or the nearest.
 VmEntry find_vm(const StateRoot& root, const std::string& name);
+
+// For a person to see while a VM has the time to answer: "waiting for "a" to answer".
+ProgressLine waiting_for(const std::string& name);
 
 // A QMP connection to a VM: to its supervisor, or, when that is dead, to QEMU itself.
 class VmConnection {
@@ -49,9 +53,10 @@ class VmConnection {
 };
 
 // Runs one of vmrig's own commands that may take `timeout_s` (30 when not given), and gives its
-// answer. Throws Error: the supervisor's refusal; kFailed when no supervisor answers for the VM.
+// answer; `doing` is what a person is told meanwhile ("detaching "d1""). Throws Error: the
+// supervisor's refusal; kFailed when no supervisor answers for the VM.
 Json ask_supervisor(const Context& context, const std::string& name, const std::string& command,
-                    Json arguments, std::optional<double> timeout_s);
+                    Json arguments, std::optional<double> timeout_s, std::string doing);
 
 // Runs one command with no arguments, within kTalkTimeout.
 void tell_vm(const Context& context, const std::string& name, const std::string& command);

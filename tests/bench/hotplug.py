@@ -88,6 +88,19 @@ class HotplugBench(Bench):
         monitor.execute("device_add", driver="virtio-blk-pci", id=f"r{number}", drive=f"r{number}-format", bus=bus)
         return milliseconds(start)
 
+    def raw_attach_nic(self, monitor, number, bus):
+        start = time.monotonic_ns()
+        monitor.execute("netdev_add", type="user", id=f"rn{number}-host")
+        monitor.execute("device_add", driver="virtio-net-pci", id=f"rn{number}", netdev=f"rn{number}-host", bus=bus)
+        return milliseconds(start)
+
+    def free_ports(self, monitor):
+        """vmrig takes them from the end."""
+        ports = sorted((entry["name"] for entry in monitor.execute("qom-list", path="/machine/peripheral")
+                        if entry["name"].startswith("vmrig-port")), key=lambda name: int(name[len("vmrig-port"):]))
+        return [p for p in ports if not any(e["name"].startswith("child[") for e in monitor.execute(
+            "qom-list", path=f"/machine/peripheral/{p}/{p}"))]
+
     def attach(self, number, path):
         device = json.dumps({"id": f"d{number}", "path": path})
         return self.timed(self.command("attach", self.NAME, "disk", device))[0]
@@ -104,11 +117,7 @@ def spread(values):
 
 def measure_attach(bench, pairs):
     monitor = bench.start({"machine": {"type": "q35", "accel": "auto", "hotplug_ports": 2 * pairs + 2}}, "--paused")
-    ports = sorted((entry["name"] for entry in monitor.execute("qom-list", path="/machine/peripheral")
-                    if entry["name"].startswith("vmrig-port")), key=lambda name: int(name[len("vmrig-port"):]))
-    used = [p for p in ports if any(e["name"].startswith("child[") for e in
-                                    monitor.execute("qom-list", path=f"/machine/peripheral/{p}/{p}"))]
-    free = [p for p in ports if p not in used]  # vmrig takes from the end
+    free = bench.free_ports(monitor)
     raw, ours = [], []
     for number in range(pairs):
         paths = bench.image(f"r{number}"), bench.image(f"d{number}")

@@ -83,11 +83,11 @@ class Bench:
             raise RuntimeError(f"{' '.join(map(str, words))}: exit {done.returncode}\n{done.stderr}")
         return done.stdout
 
-    def timed(self, argv):
+    def timed(self, argv, environment=None):
         """From before exec until the process is gone."""
         start = time.monotonic_ns()
         with open(self.folder / "output", "w+") as output:
-            pid = os.posix_spawn(argv[0], argv, self.environment, file_actions=[
+            pid = os.posix_spawn(argv[0], argv, environment or self.environment, file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, output.fileno(), 1), (os.POSIX_SPAWN_DUP2, output.fileno(), 2)])
             status = os.waitpid(pid, 0)[1]
@@ -180,6 +180,11 @@ class Bench:
         if not rows:
             raise RuntimeError("no supervisor runs")
         return rows
+
+    def supervisor_cpu_ms(self, name):
+        state = json.loads((self.state / name / "state.json").read_text())
+        # The process's CPU clock (clock_getcpuclockid), with the threads that have ended.
+        return time.clock_gettime((~state["supervisor"]["pid"] << 3) | 2) * 1000
 
     def many_at_once(self, configs):
         # A shell starts them, as an operator's script would: a fork of this interpreter costs more

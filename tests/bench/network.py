@@ -46,11 +46,6 @@ class NetworkBench(Bench):
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         return (usage.ru_utime + usage.ru_stime) * 1000
 
-    def supervisor_cpu_ms(self, name):
-        state = json.loads((self.state / name / "state.json").read_text())
-        # The process's CPU clock (clock_getcpuclockid), with the threads that have ended.
-        return time.clock_gettime((~state["supervisor"]["pid"] << 3) | 2) * 1000
-
     def round(self, nic):
         """(ms to start, ms to stop, ms of CPU) of one life."""
         path = self.config_with(nic)

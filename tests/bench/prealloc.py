@@ -84,7 +84,7 @@ def spread(values):
     return f"{statistics.median(values):7.1f} ms ({min(values):.1f} to {max(values):.1f})"
 
 
-def measure(bench, rounds):
+def take_samples(bench, rounds):
     threads = bench.threads()
     samples = {name: [] for name in ("reference", "populate", "vmrig", "vmrig net", "qemu net")}
     for index in range(rounds + 1):
@@ -98,6 +98,11 @@ def measure(bench, rounds):
                             ("vmrig", with_pages), ("vmrig net", with_pages - without),
                             ("qemu net", qemu)):
             samples[name].append(value)
+    return samples, threads
+
+
+def measure(bench, rounds):
+    samples, threads = take_samples(bench, rounds)
     print(f"{bench.bytes >> 20} MiB in 2MiB pages, {threads} threads, {rounds} rounds, {bench.accel}")
     print(f"  reference, MADV_POPULATE_WRITE   {spread(samples['reference'])}")
     print(f"  vmrig start --paused, whole      {spread(samples['vmrig'])}")

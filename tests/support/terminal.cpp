@@ -3,9 +3,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pty.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -37,8 +40,45 @@ Terminal::Terminal(std::vector<std::string> argv,
 }
 
 Terminal::~Terminal() {
+  if (has_ended_) return;
+  ::kill(-pid_, SIGKILL);  // a shell's programs, too
   ::kill(pid_, SIGKILL);
   ::waitpid(pid_, nullptr, 0);
+}
+
+void Terminal::type(std::string_view keys) const {
+  if (::write(screen_.get(), keys.data(), keys.size()) != static_cast<ssize_t>(keys.size())) {
+    throw std::system_error(errno, std::generic_category(), "type");
+  }
+}
+
+void Terminal::resize(unsigned short rows, unsigned short columns) const {
+  const winsize size{.ws_row = rows, .ws_col = columns, .ws_xpixel = 0, .ws_ypixel = 0};
+  if (::ioctl(screen_.get(), TIOCSWINSZ, &size) != 0) {
+    throw std::system_error(errno, std::generic_category(), "resize");
+  }
+}
+
+termios Terminal::mode() const {
+  termios now{};
+  if (::tcgetattr(screen_.get(), &now) != 0) {
+    throw std::system_error(errno, std::generic_category(), "read the terminal's mode");
+  }
+  return now;
+}
+
+int Terminal::wait(std::chrono::milliseconds within) {
+  const auto until = std::chrono::steady_clock::now() + within;
+  read_to_end(within);
+  const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0)));
+  const auto left =
+      std::chrono::ceil<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+  pollfd ended{.fd = process.get(), .events = POLLIN, .revents = 0};
+  if (::poll(&ended, 1, static_cast<int>(std::max<std::int64_t>(left.count(), 0))) <= 0) return -1;
+  int status = 0;
+  ::waitpid(pid_, &status, 0);
+  has_ended_ = true;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 // False at the end of what is shown, or when time is up.

@@ -131,7 +131,8 @@ TEST_CASE("keys that are not built yet are not offered") {
   std::vector<Candidate> keys = config_keys(config_schema(), "");
   std::set<std::string> names;
   for (const Candidate& key : keys) names.insert(key.word);
-  for (const auto& [name, member] : config_schema().at("properties").items()) {
+  const Json properties = config_schema().at("properties");
+  for (const auto& [name, member] : properties.items()) {
     const bool is_built = !member.at("description").get<std::string>().starts_with("Not built");
     CHECK_MESSAGE((names.contains(name + ".") || names.contains(name + "=")) == is_built, name);
   }

@@ -52,6 +52,9 @@ TEST_CASE("a CPU list that says the same over and over is read at once") {
   CHECK(all.size() == CpuSet::kMaxCpus);
   CHECK(all.to_string() == "0-8191");
   CHECK(CpuSet::parse("5-7,2-6,0").to_string() == "0,2-7");
+  for (const char* range : {"0-63", "63-64", "64-127", "1-128", "60-70,300-8191"}) {
+    CHECK(CpuSet::parse(range).to_string() == range);
+  }
 }
 
 TEST_CASE("CPU sets are equal whatever was inserted and erased on the way") {

@@ -89,6 +89,27 @@ TEST_CASE("the facts of this host agree with the kernel's own files") {
   CHECK(facts.kvm.exists == (::access("/dev/kvm", F_OK) == 0));
 }
 
+TEST_CASE("the kernel's own tables tell of this host what hwloc's discovery tells") {
+  const Topology ours = Topology::of_this_host();
+  const Topology hwlocs = Topology::by_hwloc();
+  REQUIRE(ours.cpus().size() == hwlocs.cpus().size());
+  for (std::size_t i = 0; i < ours.cpus().size(); ++i) {
+    const CpuFacts& one = ours.cpus()[i];
+    const CpuFacts& other = hwlocs.cpus()[i];
+    CHECK(one.id == other.id);
+    CHECK(one.core == other.core);
+    CHECK(one.package == other.package);
+    CHECK(one.l3 == other.l3);
+    CHECK(one.node == other.node);
+  }
+  REQUIRE(ours.nodes().size() == hwlocs.nodes().size());
+  for (std::size_t i = 0; i < ours.nodes().size(); ++i) {
+    CHECK(ours.nodes()[i].id == hwlocs.nodes()[i].id);
+    CHECK(ours.nodes()[i].cpus == hwlocs.nodes()[i].cpus);
+    CHECK(ours.nodes()[i].memory == hwlocs.nodes()[i].memory);
+  }
+}
+
 TEST_CASE("the facts of this host can be recorded and read again") {
   const HostFacts facts = read_host_facts({}, Topology::of_this_host());
   const Json json = to_json(facts);
@@ -187,10 +208,12 @@ TEST_CASE("a topology that the environment swapped is not taken for this host") 
   REQUIRE(::setenv("HWLOC_SYNTHETIC", "numa:4 core:8 pu:2", 1) == 0);
   bool refused = false;
   try {
-    Topology::of_this_host();
+    Topology::by_hwloc();
   } catch (const Error& error) {
     refused = error.parts().mend.find("HWLOC_SYNTHETIC") != std::string::npos;
   }
+  const std::vector<CpuFacts> seen = Topology::of_this_host().cpus();
   ::unsetenv("HWLOC_SYNTHETIC");
   CHECK(refused);
+  CHECK(seen.size() == CpuSet::parse(line_of("/sys/devices/system/cpu/online")).size());
 }

@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <fstream>
+#include <optional>
 #include <string>
 
 namespace {
@@ -35,6 +37,62 @@ TEST_CASE("capabilities survive the way through JSON text") {
   CHECK(QemuCaps::parse(caps.to_json().dump()) == caps);
   CHECK(QemuCaps::from_json(caps.to_json()) == caps);
   CHECK(QemuCaps::parse(QemuCaps{}.to_json().dump()) == QemuCaps{});
+}
+
+TEST_CASE("capabilities of real QEMUs are read alike by the fast reader and the full parser") {
+  for (const char* version : {"5.2", "7.2", "10.0", "11.1"}) {
+    std::ifstream file(std::string(VMRIG_TEST_DATA) + "/caps/qemu-" + version + ".json");
+    const Json json = Json::parse(file);
+    const QemuCaps caps = QemuCaps::from_json(json);
+    CHECK(QemuCaps::parse(caps.to_json().dump()) == caps);
+    CHECK(QemuCaps::parse(caps.to_json().dump() + "\n") == caps);
+    CHECK(QemuCaps::parse(caps.to_json().dump(2)) == caps);
+  }
+}
+
+// What the parser for all of JSON makes of it; nullopt: nothing.
+std::optional<QemuCaps> read_slowly(const std::string& text) {
+  try {
+    return QemuCaps::from_json(Json::parse(text));
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+}
+
+std::optional<QemuCaps> read(const std::string& text) {
+  try {
+    return QemuCaps::parse(text);
+  } catch (const qmp::CapsError&) {
+    return std::nullopt;
+  }
+}
+
+TEST_CASE(
+    "a text that is damaged anywhere is read as the full parser reads it, or refused as there") {
+  const std::string good = sample().to_json().dump();
+  int accepted = 0;
+  for (std::size_t at = 0; at < good.size(); ++at) {
+    for (const char* put : {"", "\"", ",", "]", "1", "\\", "\xc3"}) {
+      for (const std::size_t cut : {0, 1}) {
+        std::string text = good;
+        text.replace(at, cut, put);
+        const std::optional<QemuCaps> fast = read(text);
+        if (fast != read_slowly(text)) FAIL_CHECK(text);
+        if (fast) ++accepted;
+      }
+    }
+    if (read(good.substr(0, at))) FAIL_CHECK(good.substr(0, at));
+  }
+  CHECK(accepted > 0);  // a letter more in a name
+  for (const char* odd :
+       {"{\"a\":1,\"a\":1}", "[]", "{}", "\"x\"", "", "\n", "{\"format\":2}", "{\"format\":-2}"}) {
+    CHECK(read(odd) == std::nullopt);
+  }
+  // A name twice, of which only one can be meant.
+  Json twice = sample().to_json();
+  std::string text = twice.dump();
+  text.insert(text.size() - 1, ",\"run_with\":[\"chroot\"]");
+  CHECK(read(text) == read_slowly(text));
 }
 
 TEST_CASE("capabilities are looked up by name and alias") {
