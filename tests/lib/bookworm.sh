@@ -11,7 +11,7 @@ set -euo pipefail
 out=${1:-$repo/build/bookworm}
 mirror=${VMRIG_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 # All that vmrig's packages, the container and what drives them there may ask for.
-wanted=(nlohmann-json3-dev libboost1.81-dev qemu-system-x86 qemu-utils passt iproute2 libhwloc15 libnl-3-200 libnl-route-3-200 libcap-ng0 libudev1 libfmt9)
+wanted=(nlohmann-json3-dev libboost1.81-dev qemu-system-x86 qemu-utils passt iproute2 libhwloc15 libnl-3-200 libnl-route-3-200 libcap-ng0 libudev1)
 
 build() {
   # By what this script says, not by its age: a checkout makes it new.
