@@ -263,7 +263,7 @@ for program in unit_tests golden_tests; do suite release $program 10; done
 if [ $full = yes ]; then
   VMRIG_FULL=1 suite release integration_tests 60
 else
-  suite release integration_tests 10
+  suite release integration_tests 15
 fi
 
 if stage build-asan 30 build_preset asan --target "${sanitized[@]}"; then
@@ -286,7 +286,7 @@ fi
 stage format 5 check_format
 stage scripts 5 check_scripts
 # All of it takes a quarter of an hour.
-if [ $full = yes ]; then stage tidy 60 tests/tidy.sh --full; else stage tidy 15 tests/tidy.sh --last 20; fi
+if [ $full = yes ]; then stage tidy 60 tests/tidy.sh --full; else stage tidy 15 tests/tidy.sh --last 20 --most 40; fi
 export VMRIG=$repo/build/release/launcher/vmrig
 stage quickstart 5 examples/quickstart.sh
 stage bench-smoke 5 tests/bench/launch.py --smoke

@@ -1,6 +1,6 @@
 #!/bin/bash
 # clang-tidy over all our .cpp, with the release build's compile commands.
-#   tidy.sh [--full] [--last COMMITS]
+#   tidy.sh [--full] [--last COMMITS] [--most FILES]
 # --full: the tests' own code too, and the path-sensitive analyzer. --last: what these commits touched.
 # A file is skipped when it, every header that it includes, the compile command and the
 # checks are as they were when it last passed, so a second run takes seconds.

@@ -106,6 +106,8 @@ class Soak {
   Json config(const std::string& name) const {
     Json config = guard_.config(name);
     config["machine"]["hotplug_ports"] = 2;
+    // A nested KVM gives up a guest without a system now and then.
+    config["machine"]["accel"] = "tcg";
     config["usb"] = Json::array({{{"id", "tablet0"}, {"type", "tablet"}}});
     config["nics"] = Json::array(
         {{{"id", "net0"},
