@@ -73,7 +73,7 @@ TEST_CASE(
   int accepted = 0;
   for (std::size_t at = 0; at < good.size(); ++at) {
     for (const char* put : {"", "\"", ",", "]", "1", "\\", "\xc3"}) {
-      for (const std::size_t cut : {0, 1}) {
+      for (const std::size_t cut : {std::size_t{0}, std::size_t{1}}) {
         std::string text = good;
         text.replace(at, cut, put);
         const std::optional<QemuCaps> fast = read(text);
