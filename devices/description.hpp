@@ -35,13 +35,13 @@ struct FdSource {
     kVfioDevice,  // the node in /dev/vfio/devices of the device on vfio-pci
     kTapQueue,
     kMacvtapQueue,
-    kVhostNet,      // /dev/vhost-net, one for each queue
-    kPasst,         // a connection to a passt of the NIC's own
-    kMemory,        // a file of hugepages that vmrig has populated
-    kImage,         // a file or block device of a disk
-    kLogFile,       // what a serial port prints; made when it is not there
-    kKvm,           // /dev/kvm
-    kCopy,          // a copy in memory of a file that QEMU's user can't read
+    kVhostNet,  // /dev/vhost-net, one for each queue
+    kPasst,     // a connection to a passt of the NIC's own
+    kMemory,    // a file of hugepages that vmrig has populated
+    kImage,     // a file or block device of a disk
+    kLogFile,   // what a serial port prints; made when it is not there
+    kKvm,       // /dev/kvm
+    kCopy,      // a copy in memory of a file that QEMU's user can't read
   };
   Kind kind;
   // The socket's file in the VM's folder; the device's PCI address; the tap or macvtap; the NIC's

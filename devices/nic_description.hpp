@@ -12,9 +12,9 @@ namespace vmrig {
 
 // What planning has decided about a NIC's host end.
 struct NicHostEnd {
-  std::string interface;    // the tap or macvtap; empty for types without
-  int queues = 1;           // pairs, from 1
-  bool vhost = false;       // in the host's kernel, by fds of /dev/vhost-net
+  std::string interface;  // the tap or macvtap; empty for types without
+  int queues = 1;         // pairs, from 1
+  bool vhost = false;     // in the host's kernel, by fds of /dev/vhost-net
 };
 
 // What this QEMU takes.
