@@ -147,8 +147,8 @@ suite() {
 }
 
 # Integration cases that tell little of vmrig's own memory: of the kernel's rates, of guests, or of what
-# another case does on the other machine type.
-about_others='*rate limits hold*,the test guest*,a guest*console gives*,*come* and go* on pc,*with every QEMU that is here'
+# another case does on the other machine type; of a peak that is the sanitizer's own.
+about_others='*sends garbage without end*,*rate limits hold*,the test guest*,a guest*console gives*,*come* and go* on pc,*with every QEMU that is here'
 # And files whose time is mostly a guest's or the kernel's; --full has all under the sanitizers.
 of_guests='*guest_*,*vhost_user*,*host_network*,*resources*,*hugepages*,*soak*,*nic_kinds*,*nic_traffic*'
 # What runs under the sanitizers.
