@@ -149,8 +149,9 @@ suite() {
 # Integration cases that tell little of vmrig's own memory: of the kernel's rates, of guests, or of what
 # another case does on the other machine type; of a peak that is the sanitizer's own.
 about_others='*sends garbage without end*,*rate limits hold*,the test guest*,a guest*console gives*,*come* and go* on pc,*with every QEMU that is here'
-# And files whose time is mostly a guest's or the kernel's; --full has all under the sanitizers.
-of_guests='*guest_*,*vhost_user*,*host_network*,*resources*,*hugepages*,*soak*,*nic_kinds*,*nic_traffic*'
+# And files whose time is mostly a guest's or the kernel's, or which bound a process's memory, of
+# which the sanitizer takes its own; --full has the others.
+of_guests='*floods*,*guest_*,*vhost_user*,*host_network*,*resources*,*hugepages*,*soak*,*nic_kinds*,*nic_traffic*'
 # What runs under the sanitizers.
 sanitized=(vmrig unit_tests golden_tests fuzz_qmp_framing fuzz_qmp_server_messages fuzz_qmp_client_messages fuzz_config fuzz_facts fuzz_journal)
 build_preset() { cmake --preset "$1" && cmake --build --preset "$1" "${@:2}"; }
@@ -276,7 +277,7 @@ if stage build-asan 30 build_preset asan --target "${sanitized[@]}"; then
   export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:strict_string_checks=1:detect_stack_use_after_return=1
   export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
   for program in unit_tests golden_tests; do suite asan $program 15; done
-  if [ $full = yes ]; then suite asan integration_tests 40; else
+  if [ $full = yes ]; then suite asan integration_tests 60 "--test-case-exclude=*sends garbage without end*" "--source-file-exclude=*floods*"; else
     suite asan integration_tests 15 "--test-case-exclude=$about_others" "--source-file-exclude=$of_guests"
   fi
   stage fuzz-sample 10 fuzz_sample
