@@ -8,12 +8,14 @@ shopt -s extglob nullglob
 cg=/sys/fs/cgroup
 # Names, addresses, VFs, pools, mounts, groups, and who may use the nodes; what changes by itself is left out.
 host_now() {
-  local link vf pool
+  local link vf pool of_vfs='^$'
   for link in "$pci"/{$pf0,$pf1}/virtfn*; do
     vf=$(readlink "$link")
+    # A netdev that its driver makes anew has another index, and the address that the PF has set by now.
+    of_vfs+="|parentdev ${vf##*/} "
     echo "${vf##*/} driver $(driver_of "${vf##*/}") override $(<"$link/driver_override")"
   done
-  { ip -d -o link; ip -o -4 addr; bridge vlan; tc qdisc; } |
+  { ip -d -o link | grep -vE "$of_vfs"; ip -o -4 addr; bridge vlan; tc qdisc; } |
     sed -E 's/NO-CARRIER,//; s/,LOWER_UP//; s/ state [A-Z]+//; s/ (bridge|gc|hello|tcn|topology_change)_?timer +[0-9.]+//g'
   for pool in /sys/devices/system/node/node*/hugepages/*; do
     echo "$pool $(<"$pool/nr_hugepages") $(<"$pool/free_hugepages") $(<"$pool/surplus_hugepages")"
