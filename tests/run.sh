@@ -175,7 +175,7 @@ lab_sample() {
   tests/lab/run.sh --kernel 6.1 "${cases[@]}"
 }
 
-# 100,000 inputs under the sanitizers, the same ones every time; --full has 10 million new ones.
+# 85,000 inputs under the sanitizers, the same ones every time; --full has 10 million new ones.
 fuzz_sample() {
   local target count
   while read -r target count; do
@@ -186,7 +186,7 @@ qmp_server_messages 15000
 qmp_client_messages 10000
 config 15000
 facts 15000
-journal 20000
+journal 5000
 COUNTS
 }
 
