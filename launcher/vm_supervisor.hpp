@@ -67,6 +67,7 @@ class VmSupervisor {
   ExitReport exit_report() const;
   boost::asio::awaitable<void> end_hurriedly();
   boost::asio::awaitable<VmOutcome> finish(VmOutcome outcome);
+  boost::asio::awaitable<void> tell_of_end();
   void keep_for_recovery(const std::string& fault);
 
   // vm_supervisor_restart.cpp

@@ -93,11 +93,15 @@ asio::awaitable<VmOutcome> VmSupervisor::finish(VmOutcome outcome) {
   } catch (const Error& error) {
     log_.write(error.what());
   }
-  // Only now: who waits in vmrig-stop may start the VM again at once.
+  co_await tell_of_end();
+  co_return outcome;
+}
+
+// Only when the host is as before: who waits in vmrig-stop may start the VM again at once.
+asio::awaitable<void> VmSupervisor::tell_of_end() {
   stops_.over();
   co_await asio::post(context_, asio::use_awaitable);
   co_await service_.end(witness_.shutdown_data());
-  co_return outcome;
 }
 
 // Keeps the folder, with the journal in it, for `vmrig recover`.

@@ -1,7 +1,6 @@
 // The supervisor: from a plan to a guest that runs, or from a QEMU that has lost its supervisor.
 #include <fmt/format.h>
 
-#include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -220,11 +219,7 @@ asio::awaitable<VmOutcome> VmSupervisor::give_up_start(Error fault) {
     fault = Error(std::move(parts));
   }
   if (!stops_.any()) throw fault;
-  if (is_waited_for) {
-    stops_.over();
-    co_await asio::post(context_, asio::use_awaitable);
-    co_await service_.end(witness_.shutdown_data());
-  }
+  if (is_waited_for) co_await tell_of_end();
   co_return VmOutcome{.kind = VmOutcome::Kind::kStopped, .reason = "stopped while it started"};
 }
 

@@ -61,7 +61,7 @@ std::vector<LiveThread> read_threads(const VmEntry& entry) {
   return threads;
 }
 
-// What the supervisor says, which is newer than the record; null when there is none.
+// What the supervisor says of what no record has; null when there is none.
 Json ask_for_status(const Context& context, const StateRoot& root, const std::string& name) {
   const VmEntry entry = find_vm(root, name);
   if (!entry.supervisor_alive || entry.condition == VmCondition::kStarting) return nullptr;
@@ -69,7 +69,7 @@ Json ask_for_status(const Context& context, const StateRoot& root, const std::st
   try {
     VmConnection vm = VmConnection::open(context, name);
     if (vm.far() != VmConnection::Far::kSupervisor) return nullptr;
-    return vm.execute("vmrig-status", Json::object(), qmp::deadline_in(kTalkTimeout));
+    return vm.execute("vmrig-status", Json::object(), qmp::deadline_in(kTalkTimeout)).at("live");
   } catch (const Error&) {
     // One that died at the talk leaves the record, which says so.
     if (find_vm(root, name).supervisor_alive) throw;
@@ -93,15 +93,14 @@ Json thread_json(const LiveThread& thread) {
 
 // In what the supervisor says; nullptr without a balloon.
 const Json* balloon_of(const Json& live) {
-  static const Json::json_pointer kPlace("/live/balloon");
-  return live.is_object() && live.contains(kPlace) ? &live.at(kPlace) : nullptr;
+  const auto found = live.find("balloon");
+  return found != live.end() ? &*found : nullptr;
 }
 
 // A channel, with the socket that leads to it and whether the guest listens; null: nobody knows.
 Json channels_json(const VmEntry& entry, const VmFolder& folder, const Json& live) {
   Json list = Json::array();
-  static const Json::json_pointer kOpen("/live/channels");
-  const Json open = live.is_object() && live.contains(kOpen) ? live.at(kOpen) : Json::object();
+  const Json open = live.is_object() ? live.value("channels", Json::object()) : Json::object();
   for (const Json& channel : entry.state->config.value("channels", Json::array())) {
     const std::string id = channel.value("id", std::string());
     list.push_back({{"id", id},
@@ -139,7 +138,7 @@ Json status_json(const VmEntry& entry, const VmFolder& folder, const Json& live)
       {"uptime_s", vm.uptime ? Json(vm.uptime->count()) : Json(nullptr)},
       {"logs", {{"qemu", folder.path_of(kQemuLogName)}, {"vmrig", folder.path_of(kVmrigLogName)}}},
       {"threads", Json::array()},
-      {"live", live.is_object() ? live.value("live", Json()) : Json()}};
+      {"live", live}};
   for (const LiveThread& thread : read_threads(entry)) {
     out["threads"].push_back(thread_json(thread));
   }

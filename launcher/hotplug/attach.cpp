@@ -300,12 +300,9 @@ asio::awaitable<void> Hotplug::hand_over_fds(const AttachPlan& plan, qmp::Deadli
   if (sources.empty()) co_return;
   const std::vector<Fd> fds = co_await parts_.host.open_fds(parts_.folder(), sources, plan.helpers);
   for (std::size_t i = 0; i < fds.size(); ++i) {
-    qmp::ExecuteOptions options;
-    options.deadline = deadline;
-    options.fds = {fds[i].get()};
-    qmp::Json name = {{"fdname", plan.fds[i].name}};
+    QmpCommand command{"getfd", Json{{"fdname", plan.fds[i].name}}};
     try {
-      (void)co_await parts_.monitor().execute("getfd", std::move(name), std::move(options));
+      (void)co_await execute(std::move(command), deadline, fds[i].get());
     } catch (const qmp::Error& error) {
       throw qemu_refusal("hand an fd to QEMU for", plan.device.id, error);
     }
@@ -315,13 +312,11 @@ asio::awaitable<void> Hotplug::hand_over_fds(const AttachPlan& plan, qmp::Deadli
 asio::awaitable<void> Hotplug::hand_over_files(const AttachPlan& plan, qmp::Deadline deadline) {
   for (const FdSetFile& file : plan.fd_sets) {
     const Fd image = open_image(file.source);
-    qmp::ExecuteOptions options;
-    options.deadline = deadline;
-    options.fds = {image.get()};
-    qmp::Json set = {{"fdset-id", file.set},
-                     {"opaque", (file.source.is_writable ? "rw:" : "ro:") + file.source.name}};
+    QmpCommand command{
+        "add-fd", Json{{"fdset-id", file.set},
+                       {"opaque", (file.source.is_writable ? "rw:" : "ro:") + file.source.name}}};
     try {
-      (void)co_await parts_.monitor().execute("add-fd", std::move(set), std::move(options));
+      (void)co_await execute(std::move(command), deadline, image.get());
     } catch (const qmp::Error& error) {
       throw qemu_refusal("hand a file to QEMU for", plan.device.id, error);
     }
@@ -374,12 +369,8 @@ asio::awaitable<int> Hotplug::back_by_hugepages(DeviceDescription& device, Memor
   const std::vector<MemoryFile> files =
       co_await parts_.host.populate(regions, std::move(tell_nobody));
   try {
-    qmp::ExecuteOptions options;
-    options.deadline = deadline;
-    options.fds = {files.front().fd()};
-    qmp::Json whose = {{"opaque", memory_file_mark()}};
-    const Json added =
-        co_await parts_.monitor().execute("add-fd", std::move(whose), std::move(options));
+    QmpCommand command{"add-fd", Json{{"opaque", memory_file_mark()}}};
+    const Json added = co_await execute(std::move(command), deadline, files.front().fd());
     fdset = added.at("fdset-id").get<int>();
     for (Backend& backend : device.backends) {
       backend.props["mem-path"] = fmt::format("/proc/self/fd/{}", added.at("fd").get<int>());

@@ -60,9 +60,10 @@ void Hotplug::change_config(VmConfig config) {
   config_ = std::move(config);
 }
 
-asio::awaitable<Json> Hotplug::execute(QmpCommand command, qmp::Deadline deadline) {
+asio::awaitable<Json> Hotplug::execute(QmpCommand command, qmp::Deadline deadline, int fd) {
   qmp::ExecuteOptions options;
   options.deadline = deadline;
+  if (fd >= 0) options.fds = {fd};
   qmp::Json answer = co_await parts_.monitor().execute(
       std::move(command.name), std::move(command.arguments), std::move(options));
   co_return answer;

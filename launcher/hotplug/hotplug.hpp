@@ -132,7 +132,8 @@ class Hotplug {
   const VmConfig& config();
   void change_config(VmConfig config);
 
-  boost::asio::awaitable<Json> execute(QmpCommand command, qmp::Deadline deadline);
+  // `fd`, when there is one, goes along; it stays the caller's.
+  boost::asio::awaitable<Json> execute(QmpCommand command, qmp::Deadline deadline, int fd = -1);
   // The properties of kPeripherals: each device with an id is a child.
   boost::asio::awaitable<Json> peripherals(qmp::Deadline deadline);
 

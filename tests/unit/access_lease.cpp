@@ -9,10 +9,7 @@
 #include "hostcfg/host_lease.hpp"
 #include "tests/support/temp_folder.hpp"
 #include "tests/unit/crash_plan.hpp"
-#include "tests/unit/fake_access.hpp"
-#include "tests/unit/fake_cgroups.hpp"
-#include "tests/unit/fake_memory.hpp"
-#include "tests/unit/fake_net.hpp"
+#include "tests/unit/plain_host.hpp"
 
 using namespace vmrig;
 using namespace vmrig::testing;
@@ -25,36 +22,14 @@ constexpr unsigned kUser = 1'900'000'001;
 constexpr unsigned kOther = 1'900'000'002;
 constexpr unsigned kReadWrite = 6;
 
-class AccessHost final : public HostControl {
+class AccessHost final : public PlainHost {
  public:
-  FakeAccess files;
-  FakeNet network;
-  FakeCgroups groups;
-  FakeMemory pools;
-
   AccessHost() {
     files.files["/dev/kvm"] = {};
     files.files["/dev/vfio/84"] = {};
     files.files["/dev/old"] = {.has_acl = false, .entries = {}, .owner = 7};
     files.groups[kVf] = "/dev/vfio/84";
   }
-
-  bool is_module_loaded(const std::string&) override { return false; }
-  void load_module(const std::string&) override {}
-  int vf_count(const PciAddress&) override { return 0; }
-  void set_vf_count(const PciAddress&, int) override {}
-  std::vector<std::string> vf_holders(const PciAddress&) override { return {}; }
-  std::optional<PciAddress> vf_address(const PciAddress&, int) override { return std::nullopt; }
-  VfRecord vf_record(const PciAddress&, int) override { return {}; }
-  void set_vf(const PciAddress&, int, const VfSettings&) override {}
-  std::optional<DriverState> driver_state(const PciAddress&) override { return std::nullopt; }
-  void bind_driver(const PciAddress&, const std::string&) override {}
-  void unbind_driver(const PciAddress&) override {}
-  void restore_driver(const PciAddress&, const DriverState&) override {}
-  NetControl& net() override { return network; }
-  CgroupControl& cgroups() override { return groups; }
-  MemoryControl& memory() override { return pools; }
-  AccessControl& access() override { return files; }
 };
 
 GrantAccess grant(const std::string& path, unsigned uid = kUser) {

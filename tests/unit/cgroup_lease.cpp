@@ -9,10 +9,7 @@
 #include "hostcfg/host_lease.hpp"
 #include "hostcfg_support.hpp"
 #include "tests/unit/crash_plan.hpp"
-#include "tests/unit/fake_access.hpp"
-#include "tests/unit/fake_cgroups.hpp"
-#include "tests/unit/fake_memory.hpp"
-#include "tests/unit/fake_net.hpp"
+#include "tests/unit/plain_host.hpp"
 
 using namespace vmrig;
 using testing::Crash;
@@ -24,31 +21,6 @@ namespace {
 const JournalOwner kOwner{"boot-1", 4242, 99};
 const JournalOwner kOther{"boot-1", 4343, 100};
 
-class CgroupHost final : public HostControl {
- public:
-  testing::FakeNet network;
-  FakeCgroups groups;
-
-  bool is_module_loaded(const std::string&) override { return true; }
-  void load_module(const std::string&) override {}
-  int vf_count(const PciAddress&) override { return 0; }
-  void set_vf_count(const PciAddress&, int) override {}
-  std::vector<std::string> vf_holders(const PciAddress&) override { return {}; }
-  std::optional<PciAddress> vf_address(const PciAddress&, int) override { return std::nullopt; }
-  VfRecord vf_record(const PciAddress&, int) override { return {}; }
-  void set_vf(const PciAddress&, int, const VfSettings&) override {}
-  std::optional<DriverState> driver_state(const PciAddress&) override { return std::nullopt; }
-  void bind_driver(const PciAddress&, const std::string&) override {}
-  void unbind_driver(const PciAddress&) override {}
-  void restore_driver(const PciAddress&, const DriverState&) override {}
-  NetControl& net() override { return network; }
-  CgroupControl& cgroups() override { return groups; }
-  MemoryControl& memory() override { return pools; }
-  AccessControl& access() override { return files; }
-  testing::FakeAccess files;
-  testing::FakeMemory pools;
-};
-
 const ShareCgroup kShare{"/cg", {"cpu", "memory"}};
 const CreateCgroup kGroup{"/cg/vmrig/a", {{"cpu.weight", "50"}, {"memory.max", "1073741824"}}};
 const LimitDevice kLimit{.group = "/cg/vmrig/a", .disk = "d", .device = "8:0", .read_iops = 5};
@@ -56,22 +28,22 @@ const LimitDevice kLimit{.group = "/cg/vmrig/a", .disk = "d", .device = "8:0", .
 std::vector<HostAction> a_launch() { return {kShare, kGroup, kLimit}; }
 
 // A host whose root has one controller handed on already.
-CgroupHost a_host() {
-  CgroupHost host;
+testing::PlainHost a_host() {
+  testing::PlainHost host;
   host.groups.groups["/cg"][FakeCgroups::kControl] = "cpu";
   host.groups.groups["/cg/system"];
   return host;
 }
 
 // One whose base is a group with processes in it, as a container's is.
-CgroupHost a_container() {
-  CgroupHost host;
+testing::PlainHost a_container() {
+  testing::PlainHost host;
   host.groups.root = "/elsewhere";
   host.groups.members["/cg"] = {1, 7};
   return host;
 }
 
-void launch(CgroupHost& host, const std::string& journal) {
+void launch(testing::PlainHost& host, const std::string& journal) {
   HostLease lease(host, journal, kOwner);
   for (const HostAction& action : a_launch()) lease.apply(action);
 }
@@ -80,7 +52,7 @@ void launch(CgroupHost& host, const std::string& journal) {
 
 TEST_CASE("a VM's cgroup has its limits, and is gone after its undoing") {
   const test::TemporaryFolder folder;
-  CgroupHost host = a_host();
+  testing::PlainHost host = a_host();
   const std::string before = host.groups.shown();
   HostLease lease(host, folder / "journal", kOwner);
   for (const HostAction& action : a_launch()) lease.apply(action);
@@ -94,11 +66,11 @@ TEST_CASE("a VM's cgroup has its limits, and is gone after its undoing") {
 }
 
 TEST_CASE("after a death at each step of setting up and of undoing, recover puts cgroups back") {
-  for (CgroupHost (*make)() : {&a_host, &a_container}) {
+  for (testing::PlainHost (*make)() : {&a_host, &a_container}) {
     int steps = 0;
     for (int step = 1;; ++step) {
       const test::TemporaryFolder folder;
-      CgroupHost host = make();
+      testing::PlainHost host = make();
       const std::string before = host.groups.shown();
       CrashPlan::instance().crash_at(step);
       bool has_crashed = false;
@@ -122,7 +94,7 @@ TEST_CASE("after a death at each step of setting up and of undoing, recover puts
 
 TEST_CASE("processes of a base that is no root are elsewhere while it hands controllers on") {
   const test::TemporaryFolder folder;
-  CgroupHost host = a_container();
+  testing::PlainHost host = a_container();
   HostLease lease(host, folder / "journal", kOwner);
   lease.apply(kShare);
   CHECK(host.groups.members["/cg"].empty());
@@ -136,7 +108,7 @@ TEST_CASE("the last of two VMs takes the shared group away, whichever that is") 
   for (const bool first_ends_first : {true, false}) {
     CAPTURE(first_ends_first);
     const test::TemporaryFolder folder;
-    CgroupHost host = a_host();
+    testing::PlainHost host = a_host();
     const std::string before = host.groups.shown();
     HostLease first(host, folder / "first", kOwner);
     first.apply(kShare);
@@ -157,7 +129,7 @@ TEST_CASE("the last of two VMs takes the shared group away, whichever that is") 
 
 TEST_CASE("a group that is there already belongs to somebody else") {
   const test::TemporaryFolder folder;
-  CgroupHost host = a_host();
+  testing::PlainHost host = a_host();
   host.groups.groups["/cg/vmrig"];
   host.groups.groups["/cg/vmrig/a"];
   HostLease lease(host, folder / "journal", kOwner);
@@ -171,7 +143,7 @@ TEST_CASE("a group that is there already belongs to somebody else") {
 
 TEST_CASE("a limit that the kernel does not take names the file, and is undone") {
   const test::TemporaryFolder folder;
-  CgroupHost host = a_host();
+  testing::PlainHost host = a_host();
   const std::string before = host.groups.shown();
   host.groups.refuse = "memory.max";
   HostLease lease(host, folder / "journal", kOwner);
@@ -183,14 +155,14 @@ TEST_CASE("a limit that the kernel does not take names the file, and is undone")
 
 TEST_CASE("groups and controllers that others have taken up meanwhile stay") {
   const test::TemporaryFolder folder;
-  CgroupHost host = a_host();
+  testing::PlainHost host = a_host();
   HostLease lease(host, folder / "journal", kOwner);
   lease.apply(kShare);
   host.groups.groups["/cg/system"][FakeCgroups::kControl] = "memory";
   CHECK(lease.undo().lines.front().result == UndoLine::Result::kLeft);
   CHECK(host.groups.read("/cg", FakeCgroups::kControl) == "cpu memory");
 
-  CgroupHost other = a_host();
+  testing::PlainHost other = a_host();
   HostLease second(other, folder / "second", kOwner);
   second.apply(kShare);
   other.groups.groups["/cg/vmrig/foreign"];

@@ -82,6 +82,27 @@ std::string failure_of(const std::string& program, ExitStatus* status = nullptr)
   return "it started";
 }
 
+// A process between, that spawns and ends; its child must then end, too. The pipe tells.
+void check_dies_with_parent(SpawnRequest request) {
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  const Fd reading(ends[0]);
+  Fd writing(ends[1]);
+  const pid_t between = ::fork();
+  REQUIRE(between >= 0);
+  if (between == 0) {
+    request.argv = {"/bin/sleep", "600"};
+    request.fds = {{.number = 10, .source = writing.get()}};
+    request.parent_death = SpawnRequest::ParentDeath::kKill;
+    (void)spawn(request);
+    ::_exit(0);
+  }
+  writing.reset();
+  REQUIRE(::waitpid(between, nullptr, 0) == between);
+  char byte = 0;
+  CHECK(::read(reading.get(), &byte, 1) == 0);  // end of file: nobody holds the other end
+}
+
 }  // namespace
 
 TEST_CASE("a program that does not exist is reported with errno's text and leaves no zombie") {
@@ -285,27 +306,7 @@ TEST_CASE("a helper is in its cgroup from birth, with its fds, and its faults ar
   CHECK_FALSE(has_children());
 }
 
-TEST_CASE("a child that is to die with its parent does") {
-  // A process between, that spawns and ends; its child must then end, too. The pipe tells.
-  int ends[2];
-  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
-  const Fd reading(ends[0]);
-  Fd writing(ends[1]);
-  const pid_t between = ::fork();
-  REQUIRE(between >= 0);
-  if (between == 0) {
-    SpawnRequest request;
-    request.argv = {"/bin/sleep", "600"};
-    request.fds = {{.number = 10, .source = writing.get()}};
-    request.parent_death = SpawnRequest::ParentDeath::kKill;
-    (void)spawn(request);
-    ::_exit(0);
-  }
-  writing.reset();
-  REQUIRE(::waitpid(between, nullptr, 0) == between);
-  char byte = 0;
-  CHECK(::read(reading.get(), &byte, 1) == 0);  // end of file: nobody holds the other end
-}
+TEST_CASE("a child that is to die with its parent does") { check_dies_with_parent({}); }
 
 namespace {
 
@@ -380,24 +381,7 @@ TEST_CASE("the capability to lock memory is left alone when it is to stay") {
 
 TEST_CASE("a child of another user dies with its parent, too") {
   NEED_ROOT();
-  int ends[2];
-  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
-  const Fd reading(ends[0]);
-  Fd writing(ends[1]);
-  const pid_t between = ::fork();
-  REQUIRE(between >= 0);
-  if (between == 0) {
-    SpawnRequest request = confined();
-    request.argv = {"/bin/sleep", "600"};
-    request.fds = {{.number = 10, .source = writing.get()}};
-    request.parent_death = SpawnRequest::ParentDeath::kKill;
-    (void)spawn(request);
-    ::_exit(0);
-  }
-  writing.reset();
-  REQUIRE(::waitpid(between, nullptr, 0) == between);
-  char byte = 0;
-  CHECK(::read(reading.get(), &byte, 1) == 0);
+  check_dies_with_parent(confined());
 }
 
 TEST_CASE("a program that the child's user can't execute is told, and leaves no zombie") {

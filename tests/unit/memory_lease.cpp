@@ -9,10 +9,7 @@
 #include "hostcfg/host_lease.hpp"
 #include "hostcfg_support.hpp"
 #include "tests/unit/crash_plan.hpp"
-#include "tests/unit/fake_access.hpp"
-#include "tests/unit/fake_cgroups.hpp"
-#include "tests/unit/fake_memory.hpp"
-#include "tests/unit/fake_net.hpp"
+#include "tests/unit/plain_host.hpp"
 
 using namespace vmrig;
 using testing::Crash;
@@ -27,32 +24,10 @@ const std::pair<int, Bytes> kPool{1, kPage};
 const ReservePages kEight{.node = 1, .page_size = kPage, .pages = 8};
 const MountHugetlbfs kMount{.path = "/run/vmrig/.hugetlbfs-1GiB", .page_size = kPage};
 
-class MemoryHost final : public HostControl {
+class MemoryHost final : public testing::PlainHost {
  public:
-  testing::FakeMemory pools;
-  testing::FakeNet network;
-  testing::FakeCgroups groups;
-
   MemoryHost() { pools.pools[kPool] = {.total = 3, .surplus = 0, .free = 3}; }
   std::uint64_t total() const { return pools.pools.at(kPool).total; }
-
-  bool is_module_loaded(const std::string&) override { return true; }
-  void load_module(const std::string&) override {}
-  int vf_count(const PciAddress&) override { return 0; }
-  void set_vf_count(const PciAddress&, int) override {}
-  std::vector<std::string> vf_holders(const PciAddress&) override { return {}; }
-  std::optional<PciAddress> vf_address(const PciAddress&, int) override { return std::nullopt; }
-  VfRecord vf_record(const PciAddress&, int) override { return {}; }
-  void set_vf(const PciAddress&, int, const VfSettings&) override {}
-  std::optional<DriverState> driver_state(const PciAddress&) override { return std::nullopt; }
-  void bind_driver(const PciAddress&, const std::string&) override {}
-  void unbind_driver(const PciAddress&) override {}
-  void restore_driver(const PciAddress&, const DriverState&) override {}
-  NetControl& net() override { return network; }
-  MemoryControl& memory() override { return pools; }
-  AccessControl& access() override { return files; }
-  testing::FakeAccess files;
-  CgroupControl& cgroups() override { return groups; }
 };
 
 UndoLine only_line(const UndoReport& report) {

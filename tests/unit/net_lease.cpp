@@ -8,10 +8,7 @@
 #include "hostcfg/host_lease.hpp"
 #include "hostcfg_support.hpp"
 #include "tests/unit/crash_plan.hpp"
-#include "tests/unit/fake_access.hpp"
-#include "tests/unit/fake_cgroups.hpp"
-#include "tests/unit/fake_memory.hpp"
-#include "tests/unit/fake_net.hpp"
+#include "tests/unit/plain_host.hpp"
 
 using namespace vmrig;
 using testing::Crash;
@@ -22,31 +19,6 @@ namespace {
 
 const JournalOwner kOwner{"boot-1", 4242, 99};
 const JournalOwner kOther{"boot-1", 4343, 100};
-
-class NetHost final : public HostControl {
- public:
-  FakeNet network;
-
-  bool is_module_loaded(const std::string&) override { return true; }
-  void load_module(const std::string&) override {}
-  int vf_count(const PciAddress&) override { return 0; }
-  void set_vf_count(const PciAddress&, int) override {}
-  std::vector<std::string> vf_holders(const PciAddress&) override { return {}; }
-  std::optional<PciAddress> vf_address(const PciAddress&, int) override { return std::nullopt; }
-  VfRecord vf_record(const PciAddress&, int) override { return {}; }
-  void set_vf(const PciAddress&, int, const VfSettings&) override {}
-  std::optional<DriverState> driver_state(const PciAddress&) override { return std::nullopt; }
-  void bind_driver(const PciAddress&, const std::string&) override {}
-  void unbind_driver(const PciAddress&) override {}
-  void restore_driver(const PciAddress&, const DriverState&) override {}
-  NetControl& net() override { return network; }
-  CgroupControl& cgroups() override { return groups; }
-  testing::FakeCgroups groups;
-  MemoryControl& memory() override { return pools; }
-  AccessControl& access() override { return files; }
-  testing::FakeAccess files;
-  testing::FakeMemory pools;
-};
 
 const CreateBridge kBridge{.name = "br0", .address = "10.0.0.1/24", .vlan_filtering = true};
 const CreateTap kTap{.name = "a-net0", .queues = 2};
@@ -62,14 +34,14 @@ std::vector<HostAction> a_launch() {
           kOvsPort};
 }
 
-NetHost a_host() {
-  NetHost host;
+testing::PlainHost a_host() {
+  testing::PlainHost host;
   host.network.add("eth0", "");
   return host;
 }
 
 // The names and aliases, for comparison.
-std::string links_of(const NetHost& host) {
+std::string links_of(const testing::PlainHost& host) {
   std::string text;
   for (const auto& [name, link] : host.network.links) {
     text += name + " " + link.kind + " " + link.master + " " + link.alias + "\n";
@@ -77,7 +49,7 @@ std::string links_of(const NetHost& host) {
   return text;
 }
 
-bool is_as_new(const NetHost& host) {
+bool is_as_new(const testing::PlainHost& host) {
   for (const auto& [device, rate] : host.network.rates) {
     if (rate.ours) return false;
   }
@@ -96,7 +68,7 @@ const UndoLine& line_of(const UndoReport& report, std::string_view kind) {
 
 TEST_CASE("a network that a launch made is gone after its undoing") {
   const test::TemporaryFolder folder;
-  NetHost host = a_host();
+  testing::PlainHost host = a_host();
   HostLease lease(host, folder / "journal", kOwner);
   for (const HostAction& action : a_launch()) lease.apply(action);
   CHECK(host.network.links.at("a-net0").master == "br0");
@@ -117,7 +89,7 @@ TEST_CASE("after a crash at any step of making or unmaking a network, recovery l
       CAPTURE(step);
       const test::TemporaryFolder folder;
       CrashPlan::instance().never();
-      NetHost host = a_host();
+      testing::PlainHost host = a_host();
       bool crashed = false;
       if (!in_undo) CrashPlan::instance().crash_at(step);
       try {
@@ -141,7 +113,7 @@ TEST_CASE("after a crash at any step of making or unmaking a network, recovery l
 
 TEST_CASE("devices of somebody else's with the same names are refused or left") {
   const test::TemporaryFolder folder;
-  NetHost host = a_host();
+  testing::PlainHost host = a_host();
   host.network.add("a-net0", "tun");
   HostLease lease(host, folder / "journal", kOwner);
   CHECK_THROWS_AS(lease.apply(kTap), Error);
@@ -161,7 +133,7 @@ TEST_CASE("devices of somebody else's with the same names are refused or left") 
 TEST_CASE(
     "a tap of another VM that has taken over the name is not removed by the first's journal") {
   const test::TemporaryFolder folder;
-  NetHost host = a_host();
+  testing::PlainHost host = a_host();
   HostLease first(host, folder / "first", kOwner);
   HostLease second(host, folder / "second", kOther);
   first.apply(kTap);
@@ -174,7 +146,7 @@ TEST_CASE(
 
 TEST_CASE("a shared bridge goes with its last user") {
   const test::TemporaryFolder folder;
-  NetHost host = a_host();
+  testing::PlainHost host = a_host();
   HostLease first(host, folder / "first", kOwner);
   HostLease second(host, folder / "second", kOther);
   first.apply(kBridge);
@@ -189,7 +161,7 @@ TEST_CASE("a shared bridge goes with its last user") {
 
 TEST_CASE("a bridge that somebody else put a port on stays, and its user is told") {
   const test::TemporaryFolder folder;
-  NetHost host = a_host();
+  testing::PlainHost host = a_host();
   HostLease lease(host, folder / "journal", kOwner);
   lease.apply(kBridge);
   host.network.links.at("eth0").master = "br0";
@@ -201,7 +173,7 @@ TEST_CASE("a bridge that somebody else put a port on stays, and its user is told
 
 TEST_CASE("a bridge that was there without vmrig is used and never removed") {
   const test::TemporaryFolder folder;
-  NetHost host = a_host();
+  testing::PlainHost host = a_host();
   host.network.add("br0", "bridge");
   HostLease lease(host, folder / "journal", kOwner);
   lease.apply(kBridge);
@@ -211,7 +183,7 @@ TEST_CASE("a bridge that was there without vmrig is used and never removed") {
 
 TEST_CASE("a port goes back to the bridge and the VLANs that it had, unless somebody moved it") {
   const test::TemporaryFolder folder;
-  NetHost host = a_host();
+  testing::PlainHost host = a_host();
   host.network.add("br0", "bridge");
   host.network.add("br1", "bridge");
   host.network.add("a-net0", "tun");
@@ -232,7 +204,7 @@ TEST_CASE("a port goes back to the bridge and the VLANs that it had, unless some
 
 TEST_CASE("a limit on a device that has one of somebody else's is refused, and nothing journaled") {
   const test::TemporaryFolder folder;
-  NetHost host = a_host();
+  testing::PlainHost host = a_host();
   host.network.add("a-net0", "tun");
   host.network.rates["a-net0"].foreign_root = "htb";
   HostLease lease(host, folder / "journal", kOwner);
@@ -242,7 +214,7 @@ TEST_CASE("a limit on a device that has one of somebody else's is refused, and n
 
 TEST_CASE("an address that was there before stays") {
   const test::TemporaryFolder folder;
-  NetHost host = a_host();
+  testing::PlainHost host = a_host();
   const SetAddress action{"eth0", "10.1.0.1/30"};
   host.network.addresses.insert({"eth0", "10.1.0.1/30"});
   HostLease lease(host, folder / "journal", kOwner);
@@ -253,7 +225,7 @@ TEST_CASE("an address that was there before stays") {
 
 TEST_CASE("an Open vSwitch port that another made is refused before and left after") {
   const test::TemporaryFolder folder;
-  NetHost host = a_host();
+  testing::PlainHost host = a_host();
   HostLease lease(host, folder / "journal", kOwner);
   host.network.ovs["a-net0"] = {"ovs1", ""};
   CHECK_THROWS_WITH_AS(lease.apply(kOvsPort), doctest::Contains("ovs1"), Error);

@@ -13,7 +13,7 @@
 
 namespace vmrig::testing {
 
-class PlainHost final : public HostControl {
+class PlainHost : public HostControl {
  public:
   FakeAccess files;
   FakeMemory pools;
