@@ -327,7 +327,11 @@ asio::awaitable<Session> launch(asio::io_context& context, const LaunchRequest& 
   try {
     // QEMU finds this connection in the backlog as soon as it serves: no polling.
     Fd connection = folder.connect(kMonitorSocketName, deadline);
-    session.monitor = std::make_unique<qmp::Client>(context.get_executor(), connection.release());
+    qmp::ClientOptions client;
+    client.ids = qmp::IdUse::when_unordered;
+    client.opening = qmp::Opening::at_once;
+    session.monitor = std::make_unique<qmp::Client>(context.get_executor(), connection.release(),
+                                                    std::move(client));
     const std::vector<std::string> serials = serial_sockets(request.plan);
     if (!serials.empty()) session.console = folder.connect(serials.front(), deadline);
   } catch (const qmp::Error& error) {

@@ -236,9 +236,12 @@ VmEntry StateRoot::examine(const VmFolder& folder) const {
   return entry;
 }
 
-std::vector<VmEntry> StateRoot::list() const {
+std::vector<VmEntry> StateRoot::list() const { return list_but({}); }
+
+std::vector<VmEntry> StateRoot::list_but(std::string_view left_out) const {
   std::vector<VmEntry> entries;
   for (const std::string& name : list_folder(path_)) {
+    if (name == left_out) continue;
     if (std::optional<VmFolder> folder = open_folder(name)) entries.push_back(examine(*folder));
   }
   return entries;

@@ -147,6 +147,7 @@ class StateRoot {
   Lock lock() const;
 
   std::vector<VmEntry> list() const;  // by name
+  std::vector<VmEntry> list_but(std::string_view left_out) const;
   std::optional<VmEntry> find(const std::string& name) const;
   // The folder without claiming it. Throws vmrig::Error (kNoSuchVm), naming the VMs there are.
   VmFolder folder(const std::string& name) const;

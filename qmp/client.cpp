@@ -164,6 +164,20 @@ Client::~Client() {
 
 asio::awaitable<Greeting> Client::handshake(Deadline deadline) {
   const auto core = core_;
+  if (core->options_.opening == Opening::at_once && core->options_.oob == OobUse::off) {
+    try {
+      ExecuteOptions options;
+      options.deadline = deadline;
+      Json none = Json::object();
+      auto negotiation = execute("qmp_capabilities", std::move(none), std::move(options));
+      co_await std::move(negotiation);
+    } catch (const Error& error) {
+      if (core->greeting_) throw;
+      throw Error(error.kind(), std::string("no QMP greeting: ") + error.what());
+    }
+    if (!core->greeting_) throw Error(ErrorKind::protocol, "a QMP reply came before the greeting");
+    co_return *core->greeting_;
+  }
   while (!core->greeting_) {
     if (!core->is_open()) {
       // Say which stage it was: a greeting that never came often means "not a QMP socket".
@@ -263,7 +277,7 @@ asio::awaitable<std::vector<Outcome>> Client::execute_all(std::vector<Request> r
       }
       if (--batch->left == 0) core->wake(batch->wait);
     };
-    core->submit(std::move(text), false, {}, std::move(callback), deadline);
+    core->submit(std::move(text), false, requests[i].fds, std::move(callback), deadline);
   }
   while (batch->left > 0) {
     // The commands themselves carry the deadline, and fail when the connection ends.

@@ -33,8 +33,20 @@ enum class OobUse { off, when_offered };
 /// When commands carry an id. QEMU 5.2 to 10 reads its monitor byte by byte at 2 to 3 µs each, so
 /// that an id costs as much as all the rest of a short command.
 enum class IdUse {
+  /// Only while oob is enabled and another command is under way: for QEMU itself, which else
+  /// answers
+  /// in the order of the commands.
+  when_unordered,
   when_pipelined,  ///< Only beside another command under way; a reply without id is then certain.
   always,
+};
+
+/// When the handshake sends its command.
+enum class Opening {
+  after_greeting,  ///< So that what is no QMP socket is sent nothing.
+  /// A round trip sooner, for a socket that is known to be QMP; waits for the greeting all the same
+  /// where oob may be enabled.
+  at_once,
 };
 
 /// Settings of a Client.
@@ -42,6 +54,7 @@ struct ClientOptions {
   Peer peer = Peer::qemu;
   OobUse oob = OobUse::off;
   IdUse ids = IdUse::when_pipelined;
+  Opening opening = Opening::after_greeting;
   /// Ids are "<prefix>-<number>". Empty: "v-<random>", so that replies to a dead client that had
   /// the same monitor before are not taken for ours.
   std::string id_prefix;
@@ -78,6 +91,7 @@ struct ExecuteOptions {
 struct Request {
   std::string command;
   Json arguments = Json::object();
+  std::vector<int> fds = {};  ///< As ExecuteOptions::fds.
 };
 
 /// What became of one command of a batch.

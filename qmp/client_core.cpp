@@ -82,8 +82,7 @@ Token ClientCore::submit(std::string text, bool oob, const std::vector<int>& fds
     fail_soon(std::move(callback), close_kind_, close_reason_);
     return token;
   }
-  const bool anonymous = options_.ids == IdUse::when_pipelined && options_.peer == Peer::qemu &&
-                         answered_ && anonymous_ == 0 && pending_.empty();
+  const bool anonymous = needs_no_id();
   if (!anonymous) {
     text += ",\"id\":\"";
     text += options_.id_prefix;
@@ -97,7 +96,7 @@ Token ClientCore::submit(std::string text, bool oob, const std::vector<int>& fds
               "the queue of commands to QEMU is full: it does not read");
     return token;
   }
-  if (anonymous) anonymous_ = token;
+  if (anonymous) anonymous_.push_back(token);
   pending_.emplace(token, Pending{std::move(callback), deadline});
   add_deadline(deadline, token);
   if (options_.peer == Peer::guest_agent) agent_order_.push_back(token);
@@ -114,6 +113,12 @@ Token ClientCore::submit(std::string text, bool oob, const std::vector<int>& fds
   flush();
   if (!fds.empty()) keep_fds_of(token);
   return token;
+}
+
+bool ClientCore::needs_no_id() const {
+  if (options_.peer != Peer::qemu || !answered_ || options_.ids == IdUse::always) return false;
+  if (options_.ids == IdUse::when_unordered && !oob_enabled_) return true;
+  return anonymous_.empty() && pending_.empty();
 }
 
 void ClientCore::fail_soon(RawCallback callback, ErrorKind kind, std::string message) {
@@ -293,7 +298,10 @@ void ClientCore::handle_reply(const Envelope& envelope) {
     if (!token && envelope.id.empty()) token = agent_order_.front();
     if (token) std::erase(agent_order_, *token);
   }
-  if (!token && envelope.id.empty() && anonymous_ != 0) token = std::exchange(anonymous_, 0);
+  if (!token && envelope.id.empty() && !anonymous_.empty()) {
+    token = anonymous_.front();
+    anonymous_.pop_front();
+  }
   if (!token) return;  // a dead client's
   answered_ = true;
   if (*token == fds_in_flight_) fds_in_flight_ = 0;
@@ -393,7 +401,7 @@ void ClientCore::give_up(Token token, ErrorKind kind, const std::string& message
       queued_bytes_ -= queued->bytes.size();
       out_.erase(queued);
       std::erase(agent_order_, token);
-      if (anonymous_ == token) anonymous_ = 0;
+      std::erase(anonymous_, token);
     }
     fail_soon(std::move(pending.callback), kind, message);
   } else if (const auto wait = waits_.find(token); wait != waits_.end()) {

@@ -98,6 +98,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
     std::vector<Fd> keep_fds;  // our duplicates, once queued
   };
 
+  bool needs_no_id() const;
   void fail_soon(RawCallback callback, ErrorKind kind, std::string message);
   void wait_readable();
   void on_readable();
@@ -135,8 +136,8 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   // QEMU keeps only the fds of the last message read; with oob it reads ahead of execution, so a
   // second getfd could lose the first one's (qemu chardev/char-socket.c, tcp_chr_recv).
   Token fds_in_flight_ = 0;
-  // The one command sent without an id whose reply is still to come, given up or not.
-  Token anonymous_ = 0;
+  // Commands sent without an id whose replies are still to come, in their order, given up or not.
+  std::deque<Token> anonymous_;
   // Before the first reply to us, replies to a dead client may come: no command goes without id.
   bool answered_ = false;
 

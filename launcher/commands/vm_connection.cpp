@@ -83,12 +83,12 @@ Error no_answer(const StateRoot& root, const std::string& name, VmConnection::Fa
 constexpr std::chrono::seconds kTakeOverTime{2};
 constexpr std::chrono::milliseconds kTakeOverPause{5};
 
-qmp::SyncClient connect(const VmFolder& folder, VmConnection::Far far,
-                        const qmp::ClientOptions& options) {
+qmp::SyncClient connect(const VmFolder& folder, VmConnection::Far far, qmp::ClientOptions options) {
+  options.opening = qmp::Opening::at_once;
   const qmp::Deadline deadline = qmp::deadline_in(kTalkTimeout);
   const bool to_qemu = far == VmConnection::Far::kQemu;
   Fd socket = folder.connect(to_qemu ? kMonitorSocketName : kQmpSocketName, deadline);
-  qmp::SyncClient client(socket.release(), options);
+  qmp::SyncClient client(socket.release(), std::move(options));
   client.handshake(deadline);
   return client;
 }

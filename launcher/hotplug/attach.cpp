@@ -22,6 +22,7 @@
 #include "launcher/image_fds.hpp"
 #include "launcher/net_shares.hpp"
 #include "launcher/network_names.hpp"
+#include "launcher/page_claims.hpp"
 #include "launcher/passthrough.hpp"
 #include "launcher/vf_shares.hpp"
 
@@ -76,6 +77,12 @@ Plan host_plan(const AttachPlan& attach) {
   return plan;
 }
 
+// Of the VM's own claim those that it has not got yet.
+std::vector<PageClaim> pages_to_come(const StateRoot& root, const Lease& own) {
+  const std::optional<VmEntry> self = root.find(own.vm);
+  return self && self->state ? claim_now(*self).pages : own.pages;
+}
+
 Planned plan_now(const AttachWish& wish, const VmFolder& folder, const Lease& own,
                  const AttachPlanOptions& options) {
   Planned planned;
@@ -84,13 +91,8 @@ Planned plan_now(const AttachWish& wish, const VmFolder& folder, const Lease& ow
   if (needs_the_host(wish)) {
     if (const auto root = StateRoot::open_existing(folder.root_path())) {
       planned.lock = root->lock();
-      for (Lease& lease : leases_of(root->list())) {
-        if (lease.vm != own.vm) {
-          leases.push_back(std::move(lease));
-        } else {
-          leases.front().pages = std::move(lease.pages);  // but for those that it has got
-        }
-      }
+      for (Lease& lease : leases_of(root->list_but(own.vm))) leases.push_back(std::move(lease));
+      if (wish.kind == DeviceKind::kMemory) leases.front().pages = pages_to_come(*root, own);
     }
     facts = facts_for(wish.alone);
   }
@@ -117,6 +119,18 @@ void lift_memory_lock_limit(pid_t qemu) {
   const rlimit unlimited{.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
   // Without the right to, QEMU's own error tells of the limit.
   (void)::prlimit(qemu, RLIMIT_MEMLOCK, &unlimited, nullptr);
+}
+
+// What hands QEMU the files that it may not open itself. Without a name for each: QEMU reads a
+// command byte by byte, and is told by the number of the set. Throws vmrig::Error.
+std::vector<PlugStep> open_files(const AttachPlan& plan) {
+  std::vector<PlugStep> steps;
+  for (const FdSetFile& file : plan.fd_sets) {
+    const Json set = {{"fdset-id", file.set}};
+    steps.push_back(
+        {.plug = {"add-fd", set}, .unplug = {"remove-fd", set}, .file = open_image(file.source)});
+  }
+  return steps;
 }
 
 // Whether the device is a PCI function, mostly.
@@ -148,18 +162,13 @@ asio::awaitable<Json> Hotplug::attach_now(Json arguments) {
     if (plan.region) fdset = co_await back_by_hugepages(device, *plan.region, deadline);
     if (!device.controller.empty()) co_await plug_controller(device.controller, deadline);
     co_await hand_over_fds(plan, deadline);
-    co_await hand_over_files(plan, deadline);
-    co_await plug(std::move(device), search, deadline);
+    std::vector<PlugStep> files = open_files(plan);
+    co_await plug(std::move(device), std::move(files), search, deadline);
   } catch (...) {
     fault = std::current_exception();
   }
   give_up_ports(search);
-  if (fault) {
-    co_await take_back_fds(plan);
-    std::vector<int> sets;
-    for (const FdSetFile& file : plan.fd_sets) sets.push_back(file.set);
-    co_await take_back_files(std::move(sets));
-  }
+  if (fault) co_await take_back_fds(plan);
   if (!fault && plan.link_down) {
     try {
       co_await set_link(id, SetRequest::Link::kDown, deadline);
@@ -205,7 +214,7 @@ asio::awaitable<AttachPlan> Hotplug::prepare_attach(const AttachRequest& request
 asio::awaitable<AttachPlan> Hotplug::plan_and_claim(const AttachRequest& request,
                                                     AttachWish& wish) {
   const Turn::Holder turn = co_await planning_.take();
-  wish = read_wish(config(), request.kind, request.device);
+  wish = read_wish(parts_.state.config, request.kind, request.device);
   if (wants_pci_devices(wish.alone)) {
     lift_memory_lock_limit(parts_.state.qemu.pid);
   }
@@ -309,20 +318,6 @@ asio::awaitable<void> Hotplug::hand_over_fds(const AttachPlan& plan, qmp::Deadli
   }
 }
 
-asio::awaitable<void> Hotplug::hand_over_files(const AttachPlan& plan, qmp::Deadline deadline) {
-  for (const FdSetFile& file : plan.fd_sets) {
-    const Fd image = open_image(file.source);
-    QmpCommand command{
-        "add-fd", Json{{"fdset-id", file.set},
-                       {"opaque", (file.source.is_writable ? "rw:" : "ro:") + file.source.name}}};
-    try {
-      (void)co_await execute(std::move(command), deadline, image.get());
-    } catch (const qmp::Error& error) {
-      throw qemu_refusal("hand a file to QEMU for", plan.device.id, error);
-    }
-  }
-}
-
 // QEMU closes a file once no block node has it open.
 asio::awaitable<void> Hotplug::take_back_files(std::vector<int> sets) {
   for (const int set : sets) co_await drop_fdset(set);
@@ -352,7 +347,7 @@ asio::awaitable<void> Hotplug::plug_controller(std::string id, qmp::Deadline dea
   PortSearch search;
   std::exception_ptr fault;
   try {
-    co_await plug(std::move(controller), search, deadline);
+    co_await plug(std::move(controller), {}, search, deadline);
   } catch (...) {
     fault = std::current_exception();
   }
@@ -390,8 +385,10 @@ asio::awaitable<void> Hotplug::drop_fdset(int fdset) {
   }
 }
 
-asio::awaitable<void> Hotplug::plug(DeviceDescription device, PortSearch& search,
-                                    qmp::Deadline deadline) {
+// `files` come before all else. What stands behind the device is made by commands that are sent
+// without a wait between them; the device, which the guest sees, only when all of it is there.
+asio::awaitable<void> Hotplug::plug(DeviceDescription device, std::vector<PlugStep> files,
+                                    PortSearch& search, qmp::Deadline deadline) {
   std::vector<PlugStep> done;
   std::exception_ptr fault;
   try {
@@ -399,15 +396,20 @@ asio::awaitable<void> Hotplug::plug(DeviceDescription device, PortSearch& search
       if (front_end.bus != FrontEnd::Bus::kPci) continue;
       front_end.props["bus"] = co_await bus_for(device.id, search, deadline);
     }
+    std::vector<PlugStep> batch = std::move(files);
     std::vector<PlugStep> steps = backend_steps(device);
     for (std::size_t i = 0; i < steps.size(); ++i) {
-      co_await make(std::move(steps[i]), done, deadline);
+      batch.push_back(std::move(steps[i]));
       if (device.backends[i].kind == BackendKind::kChardev) {
+        co_await make(std::exchange(batch, {}), done, deadline);
         co_await wait_for_switch(device.id, deadline);
       }
     }
+    co_await make(std::move(batch), done, deadline);
     for (const FrontEnd& front_end : device.front_ends) {
-      co_await make(front_end_step(front_end), done, deadline);
+      std::vector<PlugStep> one;
+      one.push_back(front_end_step(front_end));
+      co_await make(std::move(one), done, deadline);
     }
   } catch (const qmp::Error& error) {
     fault = std::make_exception_ptr(qemu_refusal("attach", device.id, error));
@@ -420,11 +422,30 @@ asio::awaitable<void> Hotplug::plug(DeviceDescription device, PortSearch& search
   std::rethrow_exception(fault);
 }
 
-asio::awaitable<void> Hotplug::make(PlugStep step, std::vector<PlugStep>& done,
+// Sends all in one go. Throws the first refusal; what else came about stands in `done`, and without
+// answers all of it, as it may still come.
+asio::awaitable<void> Hotplug::make(std::vector<PlugStep> steps, std::vector<PlugStep>& done,
                                     qmp::Deadline deadline) {
-  QmpCommand command = std::move(step.plug);
-  (void)co_await execute(std::move(command), deadline);
-  done.push_back(std::move(step));
+  if (steps.empty()) co_return;
+  std::vector<qmp::Request> requests;
+  for (PlugStep& step : steps) {
+    requests.push_back({std::move(step.plug.name), std::move(step.plug.arguments), {}});
+    if (step.file) requests.back().fds = {step.file.get()};
+  }
+  std::vector<qmp::Outcome> outcomes;
+  std::exception_ptr fault;
+  try {
+    outcomes = co_await parts_.monitor().execute_all(std::move(requests), deadline);
+  } catch (const qmp::Error&) {
+    fault = std::current_exception();
+  }
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    if (fault || outcomes[i].ok()) done.push_back(std::move(steps[i]));
+  }
+  if (fault) std::rethrow_exception(fault);
+  for (const qmp::Outcome& outcome : outcomes) {
+    if (!outcome.ok()) throw qmp::Error(*outcome.error);
+  }
 }
 
 asio::awaitable<void> Hotplug::take_back(const std::vector<PlugStep>& done) {

@@ -237,17 +237,16 @@ DeviceKind kind_from_name(std::string_view name) {
                .mend = fmt::format("one of {}", fmt::join(names, ", "))});
 }
 
-AttachWish read_wish(const VmConfig& vm, DeviceKind kind, const Json& device) {
+AttachWish read_wish(Json vm, DeviceKind kind, const Json& device) {
   const KindEntry& entry = entry_of(kind);
-  Json candidate = to_json(vm);
-  Json& list = candidate[Json::json_pointer(entry.list)];
+  Json& list = vm[Json::json_pointer(entry.list)];
   if (!list.is_array()) list = Json::array();
   const std::size_t index = list.size();
   list.push_back(device);
   AttachWish wish;
   wish.kind = kind;
   try {
-    wish.after = config_from_json(candidate);
+    wish.after = config_from_json(vm);
   } catch (const DiagnosticsError& error) {
     std::vector<Diagnostic> faults = error.diagnostics();
     rename_paths(faults, entry, index);

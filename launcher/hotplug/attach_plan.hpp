@@ -35,9 +35,9 @@ struct AttachWish {
   VmConfig alone;  // the VM with this device and no other, for the checks against the host
 };
 
-// `device` is an object as in the config's list; paths in it have to be absolute. Throws
-// DiagnosticsError with every fault; the device's keys stand under its kind ("disk.path").
-AttachWish read_wish(const VmConfig& vm, DeviceKind kind, const Json& device);
+// `vm` is its config, `device` an object as in the config's list; paths in it have to be absolute.
+// Throws DiagnosticsError with every fault; the device's keys stand under its kind ("disk.path").
+AttachWish read_wish(Json vm, DeviceKind kind, const Json& device);
 
 // An fd that QEMU is handed before the device is made, by getfd.
 struct NamedFd {

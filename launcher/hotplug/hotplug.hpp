@@ -146,15 +146,14 @@ class Hotplug {
   boost::asio::awaitable<void> take_host_devices(const AttachPlan& plan);
   boost::asio::awaitable<void> hand_over_fds(const AttachPlan& plan, qmp::Deadline deadline);
   boost::asio::awaitable<void> take_back_fds(const AttachPlan& plan);
-  boost::asio::awaitable<void> hand_over_files(const AttachPlan& plan, qmp::Deadline deadline);
   boost::asio::awaitable<void> take_back_files(std::vector<int> sets);
   boost::asio::awaitable<void> plug_controller(std::string id, qmp::Deadline deadline);
   boost::asio::awaitable<int> back_by_hugepages(DeviceDescription& device, MemoryRegion region,
                                                 qmp::Deadline deadline);
   boost::asio::awaitable<void> drop_fdset(int fdset);
-  boost::asio::awaitable<void> plug(DeviceDescription device, PortSearch& search,
-                                    qmp::Deadline deadline);
-  boost::asio::awaitable<void> make(PlugStep step, std::vector<PlugStep>& done,
+  boost::asio::awaitable<void> plug(DeviceDescription device, std::vector<PlugStep> files,
+                                    PortSearch& search, qmp::Deadline deadline);
+  boost::asio::awaitable<void> make(std::vector<PlugStep> steps, std::vector<PlugStep>& done,
                                     qmp::Deadline deadline);
   boost::asio::awaitable<void> take_back(const std::vector<PlugStep>& done);
   boost::asio::awaitable<void> forget(std::string id);

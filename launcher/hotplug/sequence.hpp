@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "devices/description.hpp"
+#include "hostcfg/base/fd.hpp"
 #include "hostcfg/base/json.hpp"
 
 namespace vmrig {
@@ -18,6 +19,7 @@ struct QmpCommand {
 struct PlugStep {
   QmpCommand plug;
   QmpCommand unplug;
+  Fd file = {};  // goes along with `plug`, when valid
 };
 
 // Creates the backends, in order; to be taken back in reverse.

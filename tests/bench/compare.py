@@ -92,8 +92,8 @@ class Table:
 class CompareBench(HotplugBench, QmpBench):
     """One config and one set of folders for all that is measured."""
 
-    def __init__(self, options, folder):
-        QmpBench.__init__(self, options, folder)
+    def __init__(self, options, folder, state):
+        QmpBench.__init__(self, options, folder, state)
         self.options = options
         self.peer = None
 

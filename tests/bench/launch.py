@@ -43,11 +43,11 @@ def kvm_opens():
 
 
 class Bench:
-    def __init__(self, options, folder):
+    def __init__(self, options, folder, state):
         self.vmrig = options.vmrig
         self.bare = getattr(options, "bare", None)
         self.folder = Path(folder)
-        self.state = self.folder / "state"
+        self.state = Path(state)
         self.id = str(uuid.uuid4())
         self.environment = {**os.environ, MARK: self.id}
         self.cpus = sorted(os.sched_getaffinity(0))
@@ -295,12 +295,15 @@ def run_bench(parser, bench_class, measure, prepare=None):
     parser.add_argument("--vmrig", default=os.environ.get("VMRIG", str(REPO / "build/release/launcher/vmrig")))
     parser.add_argument("--smoke", action="store_true", help="a few of each, so that this can't rot")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="vmrig-bench-") as folder:
+    # VMs have their folders in memory, as they have in the /run of a host that has booted.
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    with (tempfile.TemporaryDirectory(prefix="vmrig-bench-") as folder,
+          tempfile.TemporaryDirectory(prefix="vmrig-bench-", dir=memory) as state):
         # A QEMU with a user of its own has to pass through.
         os.chmod(folder, 0o755)
         if prepare:
             prepare(options, folder)
-        bench = bench_class(options, folder)
+        bench = bench_class(options, folder, state)
         try:
             measure(bench, options)
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:

@@ -65,7 +65,7 @@ QemuUser user_of_its_own() {
 void check_attach(const VmConfig& vm, DeviceKind kind, const Json& device, const HostFacts& facts,
                   const qmp::QemuCaps& caps) {
   try {
-    const AttachWish wish = read_wish(vm, kind, device);
+    const AttachWish wish = read_wish(to_json(vm), kind, device);
     const AttachPlan plan = plan_attach(wish,
                                         {.config = wish.alone,
                                          .facts = facts,

@@ -207,8 +207,9 @@ TEST_CASE("a disk with io_max comes to a running VM that has a cgroup, and to no
   HostFacts facts = a_host();
   facts.paths["/i/b.img"] = image_on("8:16");
   const VmConfig vm = config_of(with_limits(R"("memory_max": "2GiB")", R"(, "balloon": false)"));
-  const AttachWish wish = read_wish(
-      vm, DeviceKind::kDisk, {{"id", "b"}, {"path", "/i/b.img"}, {"io_max", {{"read_iops", 7}}}});
+  const AttachWish wish =
+      read_wish(to_json(vm), DeviceKind::kDisk,
+                {{"id", "b"}, {"path", "/i/b.img"}, {"io_max", {{"read_iops", 7}}}});
   const qmp::QemuCaps no_caps;
   const PlanInput input{
       .config = wish.alone, .facts = facts, .caps = no_caps, .qemu = {}, .leases = {}};
@@ -224,7 +225,8 @@ TEST_CASE("memory that would not fit below memory_max is not attached") {
   const HostFacts facts = a_host();
   const VmConfig vm = config_of(R"({"name": "l", "memory": {"size": "1GiB", "max": "4GiB"},
                                    "limits": {"memory_max": "1536MiB"}})");
-  const AttachWish wish = read_wish(vm, DeviceKind::kMemory, {{"id", "m"}, {"size", "512MiB"}});
+  const AttachWish wish =
+      read_wish(to_json(vm), DeviceKind::kMemory, {{"id", "m"}, {"size", "512MiB"}});
   const qmp::QemuCaps no_caps;
   const PlanInput input{
       .config = wish.alone, .facts = facts, .caps = no_caps, .qemu = {}, .leases = {}};

@@ -119,6 +119,29 @@ TEST_CASE("the handshake reads the greeting and negotiates capabilities") {
   CHECK_FALSE(server.requests()[0].contains("arguments"));
 }
 
+TEST_CASE("a handshake at once does not wait for the greeting, but is nothing without it") {
+  qmp::ClientOptions options;
+  options.opening = qmp::Opening::at_once;
+  {
+    Connection both(with_replies({{"query-status", returning(1)}}), options);
+    CHECK(both.client.greeting()->major == 7);
+    CHECK(both.execute("query-status") == 1);
+  }
+  MockScript mute;
+  mute.greeting = MockGreeting::none;
+  mute.capabilities = MockCapabilities::silence;
+  MockQmpServer server(mute);
+  asio::io_context loop;
+  Client client(loop.get_executor(), server.connect(), options);
+  const auto error = error_of(loop, [&]() -> asio::awaitable<void> {
+    co_await client.handshake(qmp::deadline_in(std::chrono::milliseconds(50)));
+  });
+  REQUIRE(error.has_value());
+  CHECK(error->kind() == ErrorKind::timeout);
+  CHECK(std::string(error->what()).starts_with("no QMP greeting: "));
+  CHECK(server.wait_for_request("qmp_capabilities", soon()));
+}
+
 TEST_CASE("out-of-band execution is enabled only when offered and asked for") {
   MockScript script = with_replies({{"migrate-pause", returning(Json::object())}});
   script.greeting = MockGreeting::with_oob;
@@ -285,6 +308,51 @@ TEST_CASE("a lone command goes without an id, and its late reply is not taken fo
   CHECK_FALSE(requests[5].contains("id"));  // after its late reply
 }
 
+TEST_CASE("where answers come in order no command needs an id, and a late reply stays its own's") {
+  qmp::ClientOptions options;
+  options.ids = qmp::IdUse::when_unordered;
+  Connection both(
+      with_replies({{"stuck", silence()}, {"first", returning(1)}, {"next", returning(2)}}),
+      options);
+  CHECK(both.execute("first") == 1);
+  const auto error = error_of(both.loop, [&]() -> asio::awaitable<void> {
+    qmp::ExecuteOptions how;
+    how.deadline = at_once();
+    co_await both.client.execute("stuck", Json::object(), how);
+  });
+  REQUIRE(error.has_value());
+  MockReply both_answers;  // what it has got first, and then the batch
+  both_answers.raw = "{\"return\": \"late\"}\n{\"return\": 1}\n";
+  both.server.set_reply("first", both_answers);
+  const auto batch = requests_of({"first", "next", "unknown"});
+  std::vector<qmp::Outcome> outcomes;
+  run(both.loop, [&]() -> asio::awaitable<void> {
+    outcomes = co_await both.client.execute_all(batch, soon());
+  });
+  REQUIRE(outcomes.size() == 3);
+  CHECK(outcomes[0].value == 1);
+  CHECK(outcomes[1].value == 2);
+  CHECK_FALSE(outcomes[2].ok());
+  const auto requests = both.server.requests();
+  CHECK(requests.front().contains("id"));  // strangers' replies may still come
+  for (std::size_t i = 1; i < requests.size(); ++i) CHECK_FALSE(requests[i].contains("id"));
+}
+
+TEST_CASE(
+    "with oob, where answers may overtake each other, pipelined commands have ids all the same") {
+  MockScript script = with_replies({{"query-status", returning(1)}});
+  script.greeting = MockGreeting::with_oob;
+  qmp::ClientOptions options;
+  options.oob = qmp::OobUse::when_offered;
+  options.ids = qmp::IdUse::when_unordered;
+  Connection both(script, options);
+  const auto batch = requests_of({"query-status", "query-status"});
+  run(both.loop,
+      [&]() -> asio::awaitable<void> { co_await both.client.execute_all(batch, soon()); });
+  CHECK_FALSE(both.server.requests().at(1).contains("id"));
+  CHECK(both.server.requests().at(2).contains("id"));
+}
+
 TEST_CASE("a command can be cancelled while it waits") {
   Connection both(with_replies({{"stuck", silence()}, {"query-status", returning("ok")}}));
   asio::cancellation_signal signal;
@@ -364,6 +432,11 @@ TEST_CASE("fds travel with their own command, even when many are sent at once") 
     expected.emplace_back(status.st_dev, status.st_ino);
     options.fds.push_back(ends[1]);
     co_await both.client.execute("getfd", Json::object(), options);
+    ::fstat(ends[0], &status);
+    expected.insert(expected.end(), 2, {status.st_dev, status.st_ino});
+    qmp::Request request{"getfd", Json::object(), std::vector<int>(1, ends[0])};
+    std::vector<qmp::Request> batch(2, request);
+    co_await both.client.execute_all(std::move(batch), soon());
     ::close(ends[0]);
     ::close(ends[1]);
   });
