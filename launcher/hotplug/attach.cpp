@@ -126,9 +126,9 @@ void lift_memory_lock_limit(pid_t qemu) {
 std::vector<PlugStep> open_files(const AttachPlan& plan) {
   std::vector<PlugStep> steps;
   for (const FdSetFile& file : plan.fd_sets) {
-    const Json set = {{"fdset-id", file.set}};
-    steps.push_back(
-        {.plug = {"add-fd", set}, .unplug = {"remove-fd", set}, .file = open_image(file.source)});
+    steps.push_back({.plug = {"add-fd", Json{{"fdset-id", file.set}}},
+                     .unplug = fdset_removal(file.set),
+                     .file = open_image(file.source)});
   }
   return steps;
 }
@@ -318,11 +318,6 @@ asio::awaitable<void> Hotplug::hand_over_fds(const AttachPlan& plan, qmp::Deadli
   }
 }
 
-// QEMU closes a file once no block node has it open.
-asio::awaitable<void> Hotplug::take_back_files(std::vector<int> sets) {
-  for (const int set : sets) co_await drop_fdset(set);
-}
-
 // Those that QEMU has not taken keep the host's device busy.
 asio::awaitable<void> Hotplug::take_back_fds(const AttachPlan& plan) {
   for (const NamedFd& fd : plan.fds) {
@@ -377,7 +372,7 @@ asio::awaitable<int> Hotplug::back_by_hugepages(DeviceDescription& device, Memor
 }
 
 asio::awaitable<void> Hotplug::drop_fdset(int fdset) {
-  QmpCommand command{"remove-fd", Json{{"fdset-id", fdset}}};
+  QmpCommand command = fdset_removal(fdset);
   try {
     (void)co_await execute(std::move(command), qmp::deadline_in(kUndoTimeout));
   } catch (const qmp::Error& error) {

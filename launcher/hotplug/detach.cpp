@@ -72,6 +72,12 @@ asio::awaitable<void> wait_until(asio::steady_timer& timer, qmp::Deadline deadli
   co_await timer.async_wait(token);
 }
 
+// A client may have removed it already.
+bool says_it_is_missing(const qmp::Error& error) {
+  return error.error_class() == "DeviceNotFound" || has_word(error.desc(), "not found") ||
+         has_word(error.desc(), "Failed to find");
+}
+
 }  // namespace
 
 asio::awaitable<Json> Hotplug::detach(Json arguments) {
@@ -184,10 +190,9 @@ asio::awaitable<void> Hotplug::clean_up(std::string id) {
   const auto disk = parts_.state.disks.find(id);
   const DiskRecord record = disk == parts_.state.disks.end() ? DiskRecord() : disk->second;
   if (const std::optional<PresentDevice> present = find_device(config(), id, record.files)) {
-    for (QmpCommand& command : backend_removal(present->device)) {
-      co_await remove_backend(std::move(command));
-    }
-    co_await take_back_files(record.fd_sets);
+    std::vector<QmpCommand> removal = backend_removal(present->device);
+    for (const int set : record.fd_sets) removal.push_back(fdset_removal(set));
+    co_await remove_backends(std::move(removal));
     co_await release_host_device(id);
     change_config(without_device(config(), id));
     parts_.log(fmt::format("detached {} {}", kind_name(present->kind), id));
@@ -205,6 +210,26 @@ asio::awaitable<void> Hotplug::clean_up(std::string id) {
   found->second->changed.cancel();
 }
 
+// All in one go; what QEMU refuses then, as what a device holds for a moment after its end, is
+// tried again.
+asio::awaitable<void> Hotplug::remove_backends(std::vector<QmpCommand> commands) {
+  std::vector<qmp::Request> requests;
+  for (const QmpCommand& command : commands) {
+    requests.push_back({command.name, command.arguments, {}});
+  }
+  std::vector<qmp::Outcome> outcomes(commands.size());
+  try {
+    outcomes = co_await parts_.monitor().execute_all(std::move(requests),
+                                                     qmp::deadline_in(kBackendTimeout));
+  } catch (const qmp::Error& error) {
+    for (qmp::Outcome& outcome : outcomes) outcome.error = error;
+  }
+  for (std::size_t i = 0; i < commands.size(); ++i) {
+    if (outcomes[i].ok() || says_it_is_missing(*outcomes[i].error)) continue;
+    co_await remove_backend(std::move(commands[i]));
+  }
+}
+
 asio::awaitable<void> Hotplug::remove_backend(QmpCommand command) {
   const qmp::Deadline deadline = qmp::deadline_in(kBackendTimeout);
   std::chrono::milliseconds pause = kBackendFirstPause;
@@ -216,11 +241,7 @@ asio::awaitable<void> Hotplug::remove_backend(QmpCommand command) {
       (void)co_await execute(std::move(attempt), deadline);
     } catch (const qmp::Error& error) {
       fault = error.what();
-      // A client may have removed it already.
-      if (error.error_class() == "DeviceNotFound" || has_word(error.desc(), "not found") ||
-          has_word(error.desc(), "Failed to find")) {
-        co_return;
-      }
+      if (says_it_is_missing(error)) co_return;
     }
     if (fault.empty()) co_return;
     if (qmp::deadline_in(pause) >= deadline || !parts_.monitor().is_open()) {

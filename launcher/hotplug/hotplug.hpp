@@ -146,7 +146,6 @@ class Hotplug {
   boost::asio::awaitable<void> take_host_devices(const AttachPlan& plan);
   boost::asio::awaitable<void> hand_over_fds(const AttachPlan& plan, qmp::Deadline deadline);
   boost::asio::awaitable<void> take_back_fds(const AttachPlan& plan);
-  boost::asio::awaitable<void> take_back_files(std::vector<int> sets);
   boost::asio::awaitable<void> plug_controller(std::string id, qmp::Deadline deadline);
   boost::asio::awaitable<int> back_by_hugepages(DeviceDescription& device, MemoryRegion region,
                                                 qmp::Deadline deadline);
@@ -173,6 +172,7 @@ class Hotplug {
   boost::asio::awaitable<bool> request_unplug(std::string id, qmp::Deadline deadline);
   void on_deleted(const std::string& id);
   boost::asio::awaitable<void> clean_up(std::string id);
+  boost::asio::awaitable<void> remove_backends(std::vector<QmpCommand> commands);
   boost::asio::awaitable<void> remove_backend(QmpCommand command);
   boost::asio::awaitable<void> release_host_device(std::string id);
   boost::asio::awaitable<void> release_network(NicConfig nic);

@@ -47,6 +47,8 @@ PlugStep front_end_step(const FrontEnd& front_end) {
           .unplug = {"device_del", Json{{"id", front_end.props.at("id")}}}};
 }
 
+QmpCommand fdset_removal(int set) { return {"remove-fd", Json{{"fdset-id", set}}}; }
+
 std::vector<QmpCommand> backend_removal(const DeviceDescription& device) {
   std::vector<QmpCommand> commands;
   for (const Backend& backend : device.backends) commands.push_back(backend_step(backend).unplug);

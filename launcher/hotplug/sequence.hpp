@@ -28,6 +28,9 @@ std::vector<PlugStep> backend_steps(const DeviceDescription& device);
 // Creates a front end, once the backends are there and a PCI function has its bus.
 PlugStep front_end_step(const FrontEnd& front_end);
 
+// QEMU closes the set's files once nothing has them open.
+QmpCommand fdset_removal(int set);
+
 // What removes the backends once the front ends are gone, the last made first.
 std::vector<QmpCommand> backend_removal(const DeviceDescription& device);
 
