@@ -27,9 +27,10 @@ Error refusal(std::string operation, const std::string& path, std::string cause,
                 .mend = std::move(mend)});
 }
 
-int open_to_read(const std::string& path) {
-  return retrying(
-      [&path] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); });
+int open_to_read(const std::string& path, int more_flags = 0) {
+  return retrying([&] {
+    return ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | more_flags);
+  });
 }
 
 int open_folder(const std::string& path, int more_flags = 0) {
@@ -121,7 +122,7 @@ std::optional<std::string> read_file_if_exists(const std::string& path, std::siz
 }
 
 std::optional<std::string> read_own_file_if_exists(const std::string& path, std::size_t limit) {
-  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW));
+  const Fd file(open_to_read(path, O_NOFOLLOW));
   if (!file && errno == ENOENT) return std::nullopt;
   struct stat status {};
   if (!file || ::fstat(file.get(), &status) < 0) throw system_error("read", path, errno);

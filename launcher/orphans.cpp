@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "launcher/daemonize.hpp"
+#include "launcher/dying_process.hpp"
 #include "launcher/process.hpp"
 #include "launcher/supervisor.hpp"
 #include "launcher/vm_log.hpp"
@@ -80,6 +81,23 @@ bool is_doomed(const VmEntry& vm) {
 }
 
 bool is_orphan(const VmEntry& vm) { return has_lost_supervisor(vm) && !is_doomed(vm); }
+
+bool await_dying_supervisors(const std::vector<VmEntry>& vms, qmp::Deadline deadline) {
+  std::vector<Fd> supervisors;
+  const std::string boot = read_boot_id();
+  for (const VmEntry& vm : vms) {
+    if (!vm.supervisor_alive || !vm.state || vm.state->boot_id != boot) continue;
+    if (!is_dying(vm.state->supervisor)) continue;
+    if (Fd supervisor = open_pidfd(vm.state->supervisor)) {
+      supervisors.push_back(std::move(supervisor));
+    }
+  }
+  bool are_gone = true;
+  for (const Fd& supervisor : supervisors) {
+    are_gone = wait_for_exit(supervisor.get(), deadline) && are_gone;
+  }
+  return are_gone;
+}
 
 bool end_doomed(const std::vector<VmEntry>& vms, qmp::Deadline deadline) {
   std::vector<Fd> qemus;

@@ -18,6 +18,11 @@ bool is_orphan(const VmEntry& vm);
 // run, so that there is nothing to go on with.
 bool is_doomed(const VmEntry& vm);
 
+// Waits for the supervisors among `vms` that the kernel is ending: until then they hold their VMs'
+// locks and look alive, and it is the entries of a later look that tell what they leave. True when
+// all are gone. Without the state folder's lock. Throws vmrig::Error when one can't be watched.
+bool await_dying_supervisors(const std::vector<VmEntry>& vms, qmp::Deadline deadline);
+
 // Ends the QEMUs of those among `vms` that are doomed, and waits until they are gone: as long as
 // one of its threads lives, a process holds its memory and its devices. True when all are. Without
 // the state folder's lock, unless `deadline` has passed already: then it only begins. Throws

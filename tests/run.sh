@@ -62,9 +62,60 @@ host_state() {
   ) | sort
 }
 
+# The pools of huge pages, one "FILE PAGES" a line: a node's own where there are nodes. Tests that
+# change a pool hold its folder's lock, those of other checkouts, too.
+pool_lock=/sys/kernel/mm/hugepages/hugepages-2048kB
+page_pools() {
+  local files=(/sys/devices/system/node/node*/hugepages/*/nr_hugepages) file
+  [ -e "${files[0]}" ] || files=(/sys/kernel/mm/hugepages/*/nr_hugepages)
+  for file in "${files[@]}"; do
+    [ ! -r "$file" ] || echo "$file $(cat "$file")"
+  done
+}
+with_pool_lock() {
+  local lock rc
+  [ -d "$pool_lock" ] || { "$@"; return; }
+  exec {lock}<"$pool_lock"
+  flock -w 60 "$lock" || say "$pool_lock: its lock is held by another; going on without"
+  "$@" {lock}<&-
+  rc=$?
+  exec {lock}<&-
+  return $rc
+}
+
+# put_pools_back WHO: writes what differs from $pools_before, and says so. 1 when there was something.
+put_pools_back() {
+  local file pages now rc=0
+  while read -r file pages; do
+    now=$(cat "$file")
+    [ "$now" != "$pages" ] || continue
+    rc=1
+    echo "$pages" >"$file"
+    say "$1: left $file at $now, had been $pages: is $(cat "$file") again"
+  done <<<"$pools_before"
+  return $rc
+}
+
+# end_marked WHO: what is left of tests that could not end themselves, and would hold pages.
+end_marked() {
+  local pid pids
+  mapfile -t pids < <(marked_processes)
+  [ ${#pids[@]} -gt 0 ] || return 0
+  say "$1: still running, killed: ${pids[*]}"
+  for pid in "${pids[@]}"; do kill -9 "$pid" 2>/dev/null; done
+  for pid in "${pids[@]}"; do timeout 10 tail -s 0.1 --pid="$pid" -f /dev/null; done
+}
+
+# A suite that passed and left the pools changed is no success; check_host tells of it.
+pool_faults=()
+after_suite() { # NAME STATUS
+  [ "$2" -lt 124 ] || end_marked "$1"
+  with_pool_lock put_pools_back "$1" || [ "$2" != 0 ] || pool_faults+=("$1")
+}
+
 on_exit() {
-  local pid
-  for pid in $(marked_processes); do kill -9 "$pid" 2>/dev/null; done
+  end_marked "at exit"
+  [ -z "${pools_before:-}" ] || with_pool_lock put_pools_back "at exit"
   rm -rf "$TMPDIR"
 }
 trap on_exit EXIT
@@ -125,6 +176,7 @@ suite() {
     timeout -k 10 "${minutes}m" "$executable" --no-colors=1 "$@" >"$log" 2>&1 8>&- </dev/null
   status=$?
   [ $status != 124 ] || echo "$name: time up after $minutes minutes" >>"$log"
+  after_suite "$name" $status
 
   # [doctest] test cases:  12 |  11 passed | 1 failed | 0 skipped
   summary=$(sed -n 's/^\[doctest\] test cases: *[0-9]* *| *\([0-9]*\) passed *| *\([0-9]*\) failed.*/\1 \2/p' "$log" | tail -n 1)
@@ -220,6 +272,10 @@ check_host() {
     find "$TMPDIR" | head -50
     clean=1
   fi
+  if [ ${#pool_faults[@]} -gt 0 ]; then
+    echo "passed, and left pools of huge pages changed: ${pool_faults[*]}"
+    clean=1
+  fi
   host_state >build/logs/host-after.txt
   if ! diff build/logs/host-before.txt build/logs/host-after.txt; then
     echo "above: the host before (<) and after (>) the tests"
@@ -230,6 +286,7 @@ check_host() {
 
 install_packages build run guest test || exit 1
 host_state >build/logs/host-before.txt
+pools_before=$(with_pool_lock page_pools)
 
 stage build-release 30 build_preset release
 stage guest 10 tests/guest/build.sh

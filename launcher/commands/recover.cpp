@@ -88,6 +88,20 @@ std::vector<VmEntry> wanted_vms(const StateRoot& root, const RecoverOptions& opt
   return {find_vm(root, *options.name)};
 }
 
+bool wait_for_dying(const std::vector<VmEntry>& vms) {
+  const ProgressLine progress("waiting for supervisors that end", kEndTimeout);
+  return await_dying_supervisors(vms, qmp::deadline_in(kEndTimeout));
+}
+
+// Without those that have gone for good meanwhile.
+void look_again(const StateRoot& root, std::vector<VmEntry>& vms) {
+  std::vector<VmEntry> now;
+  for (const VmEntry& vm : vms) {
+    if (std::optional<VmEntry> entry = root.find(vm.name)) now.push_back(std::move(*entry));
+  }
+  vms = std::move(now);
+}
+
 void undo_dead(StateRoot& root, const RecoverOptions& options,
                std::vector<RecoveredVm>& recovered) {
   const ProgressLine progress("putting the host back");
@@ -102,7 +116,12 @@ Recovered recover_wanted(const std::string& folder, const RecoverOptions& option
   Recovered all;
   std::optional<StateRoot> root = StateRoot::open_own(folder);
   if (!root) return all;
-  const std::vector<VmEntry> wanted = wanted_vms(*root, options);
+  std::vector<VmEntry> wanted = wanted_vms(*root, options);
+  if (!wait_for_dying(wanted)) {
+    all.adopted.problems.emplace_back(
+        "a supervisor was killed, and the kernel does not end it: dmesg");
+  }
+  look_again(*root, wanted);
   // Without the lock: what ends keeps no start waiting.
   const bool have_ended = [&wanted] {
     const ProgressLine progress("waiting for QEMUs that end", kEndTimeout);

@@ -1,13 +1,16 @@
 // A supervisor is killed, its QEMU lives on, and recover gives it a new one.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 #include <sys/socket.h>
 
 #include <csignal>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "qmp/unix_socket.hpp"
 #include "tests/support/guest_console.hpp"
+#include "tests/support/held_at_exit.hpp"
 #include "tests/support/skip.hpp"
 #include "tests/support/vm_guard.hpp"
 
@@ -34,6 +37,17 @@ void kill_supervisor(const VmGuard& guard, const std::string& name) {
   const auto supervisor = listed(guard, name).at("supervisor").get<pid_t>();
   REQUIRE(::kill(supervisor, SIGKILL) == 0);
   REQUIRE(eventually([&] { return state_of(guard, name) == "orphaned"; }));
+}
+
+// Whether `watcher` has a pidfd of `pid`. Source: pidfd_open(2); proc(5), /proc/PID/fdinfo.
+bool watches(pid_t watcher, pid_t pid) {
+  std::error_code error;
+  const std::string folder = fmt::format("/proc/{}/fdinfo", watcher);
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string text = read_text(entry.path().string());
+    if (text.find(fmt::format("\nPid:\t{}\n", pid)) != std::string::npos) return true;
+  }
+  return false;
 }
 
 // Leaves commands under way whose long replies nobody reads.
@@ -88,6 +102,28 @@ TEST_CASE("recover gives a VM whose supervisor was killed a new one") {
 
   const CommandResult stopped = guard.vmrig({"stop", "v", "--force"});
   CHECK_MESSAGE(stopped.status == 0, stopped.err);
+  CHECK(guard.nothing_left());
+}
+
+TEST_CASE("recover waits for a supervisor that has been killed and is not gone yet") {
+  if (system_qemu().empty()) SKIP_TEST("no qemu-system-x86_64");
+  VmGuard guard;
+  REQUIRE(guard.vmrig({"start", guard.write_config(guard.config("v"))}).status == 0);
+  const auto supervisor = listed(guard, "v").at("supervisor").get<pid_t>();
+  HeldAtExit held(supervisor);
+  if (!held.is_traced()) SKIP_TEST("no right to trace");
+  REQUIRE(held.kill());
+  // It has its lock still.
+  CHECK(state_of(guard, "v") == "running");
+  RunningCommand recover(guard.request({"recover", "--json"}));
+  CHECK(eventually([&] { return watches(recover.pid(), supervisor); }));
+  held.let_go();
+  const CommandResult& recovered = recover.wait();
+  CHECK_MESSAGE(recovered.status == 0, recovered.err);
+  CHECK(Json::parse(recovered.out, nullptr, false).value("adopted", Json::array()).size() == 1);
+  CHECK(state_of(guard, "v") == "running");
+  CHECK(listed(guard, "v").at("supervisor") != Json(supervisor));
+  CHECK(guard.vmrig({"stop", "v", "--force"}).status == 0);
   CHECK(guard.nothing_left());
 }
 

@@ -117,7 +117,15 @@ class Matrix {
     if (!vms.empty()) {
       const CommandResult stopped = life_.guard().vmrig({"stop", "k", "--force"});
       if (supervisor == Supervisor::kIsWell) CHECK_MESSAGE(stopped.status == 0, stopped.err);
-      if (stopped.status != 0) recover();
+      if (stopped.status != 0) {
+        recover();
+        // Whose supervisor died before it ended QEMU has another now.
+        const std::string state = state_of(listed());
+        if (state != "none" && state != "crashed") {
+          const CommandResult again = life_.guard().vmrig({"stop", "k", "--force"});
+          CHECK_MESSAGE(again.status == 0, again.err);
+        }
+      }
     }
     check_as_before(what);
   }

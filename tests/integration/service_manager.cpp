@@ -3,6 +3,7 @@
 
 #include <csignal>
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
 
 #include "tests/support/fake_manager.hpp"
@@ -142,7 +143,12 @@ TEST_CASE("the unit in examples is one that systemd takes") {
                    .environment = {},
                    .input = {}});
   CHECK(verified.status == 0);
-  CHECK_FALSE_MESSAGE(contains(verified.err, "vmrig@"), verified.err);
+  std::istringstream lines(verified.err);
+  for (std::string line; std::getline(lines, line);) {
+    // One before 254 says this, and goes on.
+    if (contains(line, "Unknown key 'DelegateSubgroup'")) continue;
+    CHECK_FALSE_MESSAGE(contains(line, "vmrig@"), line);
+  }
 }
 
 TEST_CASE("as PID 1 of a container run passes INT on, and tells how the VM ended") {

@@ -1,5 +1,6 @@
 #include "tests/support/vm_guard.hpp"
 
+#include <doctest/doctest.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/syscall.h>
@@ -78,9 +79,19 @@ VmGuard::VmGuard() : state_dir_(folder_ / "state") {
 }
 
 VmGuard::~VmGuard() {
+  std::vector<pid_t> left = processes();
+  if (left.empty() && remains().empty()) return;
   // Supervisors first: they would only report the death of their QEMU.
-  for (const pid_t pid : processes()) ::kill(pid, SIGKILL);
-  eventually([this] { return processes().empty(); });
+  for (const pid_t pid : left) ::kill(pid, SIGKILL);
+  CHECK(eventually([this] { return processes().empty(); }));
+  if (remains().empty()) return;
+  // What they changed of the host stands in their journals.
+  try {
+    const CommandResult recovered = vmrig({"recover"});
+    CHECK_MESSAGE(recovered.status == 0, recovered.out << recovered.err);
+  } catch (const std::exception& fault) {
+    FAIL_CHECK(fault.what());
+  }
 }
 
 void VmGuard::set_environment(const std::string& name, const std::string& value) {

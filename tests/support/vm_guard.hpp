@@ -29,7 +29,7 @@ class VmGuard {
   VmGuard();
   VmGuard(const VmGuard&) = delete;
   VmGuard& operator=(const VmGuard&) = delete;
-  ~VmGuard();  // kills what is left
+  ~VmGuard();  // kills what is left; `vmrig recover` puts the host back, which is checked
 
   const TempFolder& folder() const { return folder_; }
   const std::string& state_dir() const { return state_dir_; }
