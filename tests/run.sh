@@ -166,7 +166,7 @@ threaded=(-sf='*launcher_*,*qmp_*,*hostcfg_live*,*hostcfg_files*,*_lease*,*integ
 # fails is tried twice, because an emulated machine can stall on a loaded host; what a case finds wrong is found
 # twice.
 lab_sample() {
-  local cases=(01 02 10 20 21 25 28 30 33 34 36) lines=build/logs/lab-lines.txt
+  local cases=(01 02 10 20 21 25 28 30 33 34 36 37) lines=build/logs/lab-lines.txt
   tests/lab/run.sh --kernel 6.1 "${cases[@]}" | tee "$lines"
   [ "${PIPESTATUS[0]}" != 0 ] || return 0
   mapfile -t cases < <(sed -n 's/^FAIL  *\([0-9][0-9]\)-.*/\1/p' "$lines")
@@ -305,6 +305,7 @@ stage install 10 tests/install.sh
 stage readme 5 tests/readme.sh
 stage man 5 tests/man.sh
 stage completion 5 tests/completion.py
+stage examples 5 tests/examples.sh
 stage scripting 5 tests/scripting.sh
 stage kubernetes 5 tests/kubernetes.py
 stage host-example 5 tests/host_example.sh
