@@ -74,7 +74,7 @@ class Table:
 
     def markdown(self, host):
         lines = [f"Measured by `tests/bench/run.sh` on {host['cpus']} CPUs ({host['cpu']}), kernel {host['kernel']}, "
-                 f"QEMU {host['qemu']}, {host['accel']}; medians of {host['pairs']} paired runs, least to most.",
+                 f"QEMU {host['qemu']}, {host['accel']}; medians of {host['pairs']} paired runs (of a single start twice as many), least to most.",
                  "", "| | vmrig | bare QEMU | libvirt" + (f" {host['libvirt']}" if host["libvirt"] else "") +
                  " | target |", "| --- | --- | --- | --- | --- |"]
         for row in self.rows:
@@ -412,7 +412,7 @@ def run(bench, options):
             table.note(f"libvirt not measured: {reason}")
         host = describe_host(bench, pairs, options.smoke)
         measures = {
-            "launch": lambda: measure_launch(bench, table, pairs),
+            "launch": lambda: measure_launch(bench, table, pairs if options.smoke else 2 * pairs),
             "many": lambda: measure_many(bench, table, many, 1 if options.smoke else rounds),
             "hotplug": lambda: measure_hotplug(bench, table, min(pairs, 12)),
             "qmp": lambda: measure_qmp(bench, table, rounds, trips),

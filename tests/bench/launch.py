@@ -42,12 +42,24 @@ def kvm_opens():
         return False
 
 
+def folder_in_memory():
+    """A folder of a tmpfs, or None."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, folder, kind, *_ = line.split()
+        if kind == "tmpfs" and folder in ("/run", "/dev/shm") and os.access(folder, os.W_OK):
+            return folder
+    return None
+
+
 class Bench:
     def __init__(self, options, folder):
         self.vmrig = options.vmrig
         self.bare = getattr(options, "bare", None)
         self.folder = Path(folder)
-        self.state = self.folder / "state"
+        # In memory, as /run is, and libvirt's in its own namespace.
+        self.memory_folder = tempfile.TemporaryDirectory(prefix="vmrig-bench-", dir=folder_in_memory())
+        os.chmod(self.memory_folder.name, 0o755)
+        self.state = Path(self.memory_folder.name) / "state"
         self.id = str(uuid.uuid4())
         self.environment = {**os.environ, MARK: self.id}
         self.cpus = sorted(os.sched_getaffinity(0))
