@@ -316,10 +316,11 @@ if [ $full = yes ]; then
   # The sanitizers see more; without them the ten millions are done in the same time.
   stage fuzz 120 tests/fuzz/run.sh 1000000
   stage fuzz-plain 180 tests/fuzz/run.sh --plain 10000000
-  stage bench-compare-smoke 5 tests/bench/run.sh --smoke
+  stage bench-compare-smoke 10 tests/bench/run.sh --smoke
   stage soak 45 env VMRIG_SOAK_SECONDS=1800 build/release/tests/integration_tests -tc='soak*'
   stage lab 240 tests/lab/run.sh --full
 else
+  stage bench-compare-smoke 5 tests/bench/run.sh --smoke --no-libvirt
   stage lab-sample 10 lab_sample
 fi
 stage host-as-found 1 check_host

@@ -182,13 +182,14 @@ def start_one_by_one(bench, configs, domains, side):
     return milliseconds(start)
 
 
-def libvirt_at_once(bench, domains):
+def libvirt_at_once(bench, words, objects):
+    """`virsh WORDS OBJECT` for all of them, started by a shell as vmrig's are."""
     script = ('n=$1; shift; while [ "$n" -gt 0 ]; do words="$words $1"; shift; n=$((n - 1)); done\n'
-              'for domain; do $words create --paused "$domain" >/dev/null & all="$all $!"; done\n'
+              'for one; do $words "$one" >/dev/null & all="$all $!"; done\n'
               'for one in $all; do wait "$one" || exit 1; done')
-    command = bench.peer.command()
+    command = bench.peer.command(*words)
     start = time.monotonic_ns()
-    subprocess.run(["sh", "-c", script, "sh", str(len(command)), *command, *map(str, domains)],
+    subprocess.run(["sh", "-c", script, "sh", str(len(command)), *command, *map(str, objects)],
                    env=bench.peer.environment(), stdin=subprocess.DEVNULL, check=True, capture_output=True, timeout=120)
     return milliseconds(start)
 
@@ -198,8 +199,7 @@ def end_all(bench, side, configs, domains, text=""):
         for config in configs:
             bench.stop(config)
     elif side == "libvirt":
-        for domain in domains:
-            bench.virsh("destroy", domain.stem)
+        libvirt_at_once(bench, ["destroy"], [domain.stem for domain in domains])
     else:
         for line in text.splitlines()[:-1]:
             bench.end(int(line.split()[0]))
@@ -222,7 +222,7 @@ def measure_many(bench, table, many, rounds):
             elif how == "sequential":
                 elapsed = start_one_by_one(bench, configs, domains, side)
             else:
-                elapsed = bench.many_at_once(configs) if side == "vmrig" else libvirt_at_once(bench, domains)
+                elapsed = bench.many_at_once(configs) if side == "vmrig" else libvirt_at_once(bench, ["create", "--paused"], domains)
             if turn > 0:
                 took[side].append(elapsed)
             end_all(bench, side, configs, domains, text)
