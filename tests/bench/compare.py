@@ -205,10 +205,14 @@ def end_all(bench, side, configs, domains, text=""):
             bench.end(int(line.split()[0]))
 
 
-def measure_many(bench, table, many, rounds):
+def many_configs(bench, many):
     configs = [bench.config(i) for i in range(many)]
     values = [json.loads(config.read_text()) for config in configs]
-    domains = [bench.peer.domain(value["name"], value) for value in values] if bench.peer else [None] * many
+    return configs, [bench.peer.domain(value["name"], value) for value in values] if bench.peer else [None] * many
+
+
+def measure_many(bench, table, many, rounds):
+    configs, domains = many_configs(bench, many)
     bare = {how: bench.bare_command("@N@", configs[0], f"--{how}", str(many), "--keep", "--stopped")
             for how in ("parallel", "sequential")}
     for how, what in (("sequential", "one after another"), ("parallel", "at once")):
@@ -231,10 +235,11 @@ def measure_many(bench, table, many, rounds):
             ratios = {side: [mine / base for mine, base in zip(took[side], took["bare"])]
                       for side in bench.sides() if side != "bare"}
             table.add("the same to bare QEMU", "times", ratios, (1.15, "at most 1.15 times"))
-    measure_memory(bench, table, configs, domains)
 
 
-def measure_memory(bench, table, configs, domains):
+def measure_memory(bench, table, many):
+    """The first of all: libvirtd grows as VMs come and go."""
+    configs, domains = many_configs(bench, many)
     peer_pids = bench.peer.pids if bench.peer else []
     for count in (1, len(configs)):
         start_one_by_one(bench, configs[:count], domains, "vmrig")
@@ -412,6 +417,7 @@ def run(bench, options):
             table.note(f"libvirt not measured: {reason}")
         host = describe_host(bench, pairs, options.smoke)
         measures = {
+            "memory": lambda: measure_memory(bench, table, many),
             "launch": lambda: measure_launch(bench, table, pairs if options.smoke else 2 * pairs),
             "many": lambda: measure_many(bench, table, many, 1 if options.smoke else rounds),
             "hotplug": lambda: measure_hotplug(bench, table, min(pairs, 12)),
@@ -442,7 +448,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--many", type=int, default=20)
-    parser.add_argument("--only", help="parts of it: launch,many,hotplug,qmp,plan,prealloc,footprint,wide")
+    parser.add_argument("--only", help="parts of it: memory,launch,many,hotplug,qmp,plan,prealloc,footprint,wide")
     parser.add_argument("--gib", type=int, default=2, help="preallocated")
     parser.add_argument("--markdown", help="write the table there, too")
     parser.add_argument("--json", help="write all samples there")
