@@ -218,7 +218,7 @@ threaded=(-sf='*launcher_*,*qmp_*,*hostcfg_live*,*hostcfg_files*,*_lease*,*integ
 # fails is tried twice, because an emulated machine can stall on a loaded host; what a case finds wrong is found
 # twice.
 lab_sample() {
-  local cases=(01 02 10 20 21 25 28 30 33 34 36) lines=build/logs/lab-lines.txt
+  local cases=(01 02 10 20 21 25 28 30 33 34 36 37) lines=build/logs/lab-lines.txt
   tests/lab/run.sh --kernel 6.1 "${cases[@]}" | tee "$lines"
   [ "${PIPESTATUS[0]}" != 0 ] || return 0
   mapfile -t cases < <(sed -n 's/^FAIL  *\([0-9][0-9]\)-.*/\1/p' "$lines")
@@ -362,6 +362,7 @@ stage install 10 tests/install.sh
 stage readme 5 tests/readme.sh
 stage man 5 tests/man.sh
 stage completion 5 tests/completion.py
+stage examples 5 tests/examples.sh
 stage scripting 5 tests/scripting.sh
 stage kubernetes 5 tests/kubernetes.py
 stage host-example 5 tests/host_example.sh
@@ -372,10 +373,11 @@ if [ $full = yes ]; then
   # The sanitizers see more; without them the ten millions are done in the same time.
   stage fuzz 120 tests/fuzz/run.sh 1000000
   stage fuzz-plain 180 tests/fuzz/run.sh --plain 10000000
-  stage bench-compare-smoke 5 tests/bench/run.sh --smoke
+  stage bench-compare-smoke 10 tests/bench/run.sh --smoke
   stage soak 45 env VMRIG_SOAK_SECONDS=1800 build/release/tests/integration_tests -tc='soak*'
   stage lab 240 tests/lab/run.sh --full
 else
+  stage bench-compare-smoke 5 tests/bench/run.sh --smoke --no-libvirt
   stage lab-sample 10 lab_sample
 fi
 stage host-as-found 1 check_host

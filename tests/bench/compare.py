@@ -22,6 +22,7 @@ from launch import REPO, find_bare, find_program, milliseconds, run_bench
 from libvirt_peer import Libvirt, why_not
 from prealloc import Prealloc, take_samples, with_pool
 from qmp import QmpBench
+import wide_host
 
 import argparse
 import re
@@ -73,7 +74,7 @@ class Table:
 
     def markdown(self, host):
         lines = [f"Measured by `tests/bench/run.sh` on {host['cpus']} CPUs ({host['cpu']}), kernel {host['kernel']}, "
-                 f"QEMU {host['qemu']}, {host['accel']}; medians of {host['pairs']} paired runs, least to most.",
+                 f"QEMU {host['qemu']}, {host['accel']}; medians of {host['pairs']} paired runs (of a single start twice as many), least to most.",
                  "", "| | vmrig | bare QEMU | libvirt" + (f" {host['libvirt']}" if host["libvirt"] else "") +
                  " | target |", "| --- | --- | --- | --- | --- |"]
         for row in self.rows:
@@ -92,8 +93,8 @@ class Table:
 class CompareBench(HotplugBench, QmpBench):
     """One config and one set of folders for all that is measured."""
 
-    def __init__(self, options, folder, state):
-        QmpBench.__init__(self, options, folder, state)
+    def __init__(self, options, folder):
+        QmpBench.__init__(self, options, folder)
         self.options = options
         self.peer = None
 
@@ -121,6 +122,18 @@ class CompareBench(HotplugBench, QmpBench):
             for i, key in enumerate(("Pss", "Private_Dirty")):
                 total[i] += int(re.search(rf"^{key}:\s+(\d+)", text, re.M).group(1))
         return [value / 1024 for value in total]
+
+
+def others_share():
+    """What others take of the CPUs, for a second in which this process does nothing."""
+    def read():
+        values = list(map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]))
+        return values[3] + values[4], sum(values)
+
+    before = read()
+    time.sleep(1)
+    idle, whole = (after - first for after, first in zip(read(), before))
+    return 1 - idle / whole if whole else 0
 
 
 def differences(mine, theirs):
@@ -169,13 +182,14 @@ def start_one_by_one(bench, configs, domains, side):
     return milliseconds(start)
 
 
-def libvirt_at_once(bench, domains):
+def libvirt_at_once(bench, words, objects):
+    """`virsh WORDS OBJECT` for all of them, started by a shell as vmrig's are."""
     script = ('n=$1; shift; while [ "$n" -gt 0 ]; do words="$words $1"; shift; n=$((n - 1)); done\n'
-              'for domain; do $words create --paused "$domain" >/dev/null & all="$all $!"; done\n'
+              'for one; do $words "$one" >/dev/null & all="$all $!"; done\n'
               'for one in $all; do wait "$one" || exit 1; done')
-    command = bench.peer.command()
+    command = bench.peer.command(*words)
     start = time.monotonic_ns()
-    subprocess.run(["sh", "-c", script, "sh", str(len(command)), *command, *map(str, domains)],
+    subprocess.run(["sh", "-c", script, "sh", str(len(command)), *command, *map(str, objects)],
                    env=bench.peer.environment(), stdin=subprocess.DEVNULL, check=True, capture_output=True, timeout=120)
     return milliseconds(start)
 
@@ -185,40 +199,47 @@ def end_all(bench, side, configs, domains, text=""):
         for config in configs:
             bench.stop(config)
     elif side == "libvirt":
-        for domain in domains:
-            bench.virsh("destroy", domain.stem)
+        libvirt_at_once(bench, ["destroy"], [domain.stem for domain in domains])
     else:
         for line in text.splitlines()[:-1]:
             bench.end(int(line.split()[0]))
 
 
-def measure_many(bench, table, many, rounds):
+def many_configs(bench, many):
     configs = [bench.config(i) for i in range(many)]
     values = [json.loads(config.read_text()) for config in configs]
-    domains = [bench.peer.domain(value["name"], value) for value in values] if bench.peer else [None] * many
+    return configs, [bench.peer.domain(value["name"], value) for value in values] if bench.peer else [None] * many
+
+
+def measure_many(bench, table, many, rounds):
+    configs, domains = many_configs(bench, many)
     bare = {how: bench.bare_command("@N@", configs[0], f"--{how}", str(many), "--keep", "--stopped")
             for how in ("parallel", "sequential")}
     for how, what in (("sequential", "one after another"), ("parallel", "at once")):
         took = {side: [] for side in bench.sides()}
-        for _, side in bench.turns(bench.sides(), rounds):
+        # One more, which is not counted: the first pays for memory and files that no later one pays for.
+        for turn, side in bench.turns(bench.sides(), rounds + 1):
             text = ""
             if side == "bare":
                 text = bench.timed(bare[how])[1]
-                took[side].append(int(text.split()[-1]) / 1000)
+                elapsed = int(text.split()[-1]) / 1000
             elif how == "sequential":
-                took[side].append(start_one_by_one(bench, configs, domains, side))
+                elapsed = start_one_by_one(bench, configs, domains, side)
             else:
-                took[side].append(bench.many_at_once(configs) if side == "vmrig" else libvirt_at_once(bench, domains))
+                elapsed = bench.many_at_once(configs) if side == "vmrig" else libvirt_at_once(bench, ["create", "--paused"], domains)
+            if turn > 0:
+                took[side].append(elapsed)
             end_all(bench, side, configs, domains, text)
         table.add(f"{many} VMs {what}, guests stopped", "ms", took)
         if how == "parallel":
             ratios = {side: [mine / base for mine, base in zip(took[side], took["bare"])]
                       for side in bench.sides() if side != "bare"}
             table.add("the same to bare QEMU", "times", ratios, (1.15, "at most 1.15 times"))
-    measure_memory(bench, table, configs, domains)
 
 
-def measure_memory(bench, table, configs, domains):
+def measure_memory(bench, table, many):
+    """The first of all: libvirtd grows as VMs come and go."""
+    configs, domains = many_configs(bench, many)
     peer_pids = bench.peer.pids if bench.peer else []
     for count in (1, len(configs)):
         start_one_by_one(bench, configs[:count], domains, "vmrig")
@@ -232,8 +253,8 @@ def measure_memory(bench, table, configs, domains):
             end_all(bench, "libvirt", configs, domains[:count])
         vms = "1 VM" if count == 1 else f"{count} VMs"
         target = (4, "at most 4 MiB") if count == 1 else None
-        if count > 1 and peer[0]:
-            target = (peer[0][0], "at most libvirt's")
+        if count > 1:
+            target = (peer[0][0], "at most libvirt's") if peer[0] else (29, "at most 29 MiB")
         table.add(f"memory of the control plane, {vms}: PSS", "MiB", {"vmrig": [pss], "libvirt": peer[0]}, target)
         table.add(f"memory of the control plane, {vms}: private dirty", "MiB", {"vmrig": [dirty], "libvirt": peer[1]},
                   (1, "at most 1 MiB") if count == 1 else None)
@@ -317,7 +338,31 @@ def measure_plans(bench, table, pairs):
     table.add("plan of an nfv VM for 72 CPUs, facts from a file", "ms", {"vmrig": took["two-socket-72cpu"]})
     table.add("plan of an nfv VM for 512 CPUs, facts from a file", "ms", {"vmrig": took["two-socket-512cpu"]})
     table.add("plan for 512 CPUs above the smallest", "ms",
-              {"vmrig": differences(took["two-socket-512cpu"], took["vm-2cpu"])}, (15, "at most 15 ms"))
+              {"vmrig": differences(took["two-socket-512cpu"], took["vm-2cpu"])})
+
+
+def measure_wide(bench, table, pairs):
+    """The last: this process stays on that host."""
+    try:
+        wide_host.enter(bench.folder / "wide")
+    except OSError as fault:
+        table.note(f"512 CPUs not measured: {fault}")
+        return
+    config = bench.config(0)
+    bare = bench.bare_command("0", config, "--keep")
+    bench.timed(bench.command("start", config))
+    bench.stop(config)
+    took = {"vmrig": [], "bare": []}
+    for _, side in bench.turns(list(took), pairs):
+        if side == "vmrig":
+            took[side].append(bench.timed(bench.command("start", config))[0])
+            bench.stop(config)
+        else:
+            elapsed, text = bench.timed(bare)
+            took[side].append(elapsed)
+            bench.end(int(text.split()[0]))
+    table.add("start where sysfs has 512 CPUs, above bare QEMU", "ms", {"vmrig": differences(took["vmrig"], took["bare"])},
+              (15, "at most 15 ms"))
 
 
 def measure_prealloc(bench, table, options, rounds):
@@ -348,13 +393,13 @@ def measure_footprint(bench, table):
                f"libvirt-daemon-system and libvirt-clients bring {len(found['libvirt'][1])} packages.")
 
 
-def describe_host(bench, pairs):
+def describe_host(bench, pairs, smoke):
     cpu = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     version = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True).stdout
     return {"cpus": len(bench.cpus), "cpu": cpu.group(1) if cpu else platform.machine(), "kernel": platform.release(),
             "qemu": re.search(r"version (\S+)", version).group(1),
             "accel": json.loads(bench.config(0).read_text())["machine"]["accel"], "pairs": pairs,
-            "libvirt": bench.peer.version() if bench.peer else None, "load_before": os.getloadavg()[0]}
+            "libvirt": bench.peer.version() if bench.peer else None, "others_before": 0 if smoke else others_share()}
 
 
 def run(bench, options):
@@ -370,21 +415,27 @@ def run(bench, options):
                 reason, bench.peer = str(fault), bench.peer.stop()
         if reason:
             table.note(f"libvirt not measured: {reason}")
-        host = describe_host(bench, pairs)
-        measure_launch(bench, table, pairs)
-        measure_many(bench, table, many, 1 if options.smoke else 3)
-        measure_hotplug(bench, table, min(pairs, 12))
-        measure_qmp(bench, table, rounds, trips)
-        measure_plans(bench, table, pairs)
-        measure_prealloc(bench, table, options, rounds)
-        measure_footprint(bench, table)
+        host = describe_host(bench, pairs, options.smoke)
+        measures = {
+            "memory": lambda: measure_memory(bench, table, many),
+            "launch": lambda: measure_launch(bench, table, pairs if options.smoke else 2 * pairs),
+            "many": lambda: measure_many(bench, table, many, 1 if options.smoke else rounds),
+            "hotplug": lambda: measure_hotplug(bench, table, min(pairs, 12)),
+            "qmp": lambda: measure_qmp(bench, table, rounds, trips),
+            "plan": lambda: measure_plans(bench, table, pairs),
+            "prealloc": lambda: measure_prealloc(bench, table, options, rounds),
+            "footprint": lambda: measure_footprint(bench, table),
+            "wide": lambda: measure_wide(bench, table, pairs),
+        }
+        for name in options.only.split(",") if options.only else measures:
+            measures[name]()
     finally:
         if bench.peer:
             bench.peer.stop()
-    host["load_after"] = os.getloadavg()[0]
-    if max(host["load_before"], host["load_after"]) > host["cpus"] / 2 and not options.smoke:
-        table.note(f"The machine was not quiet (load {host['load_before']:.1f} before, {host['load_after']:.1f} after): "
-                   "the figures say little.")
+    host["others_after"] = 0 if options.smoke else others_share()
+    if max(host["others_before"], host["others_after"]) > 0.1:
+        table.note(f"The machine was not quiet (others took {host['others_before']:.0%} of its CPUs before, "
+                   f"{host['others_after']:.0%} after): the figures say little.")
     markdown = table.markdown(host)
     print(markdown, end="")
     if options.markdown:
@@ -397,6 +448,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--many", type=int, default=20)
+    parser.add_argument("--only", help="parts of it: memory,launch,many,hotplug,qmp,plan,prealloc,footprint,wide")
     parser.add_argument("--gib", type=int, default=2, help="preallocated")
     parser.add_argument("--markdown", help="write the table there, too")
     parser.add_argument("--json", help="write all samples there")

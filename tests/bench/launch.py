@@ -42,12 +42,24 @@ def kvm_opens():
         return False
 
 
+def folder_in_memory():
+    """A folder of a tmpfs, or None."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, folder, kind, *_ = line.split()
+        if kind == "tmpfs" and folder in ("/run", "/dev/shm") and os.access(folder, os.W_OK):
+            return folder
+    return None
+
+
 class Bench:
-    def __init__(self, options, folder, state):
+    def __init__(self, options, folder):
         self.vmrig = options.vmrig
         self.bare = getattr(options, "bare", None)
         self.folder = Path(folder)
-        self.state = Path(state)
+        # In memory, as /run is, and libvirt's in its own namespace.
+        self.memory_folder = tempfile.TemporaryDirectory(prefix="vmrig-bench-", dir=folder_in_memory())
+        os.chmod(self.memory_folder.name, 0o755)
+        self.state = Path(self.memory_folder.name) / "state"
         self.id = str(uuid.uuid4())
         self.environment = {**os.environ, MARK: self.id}
         self.cpus = sorted(os.sched_getaffinity(0))
@@ -85,8 +97,8 @@ class Bench:
 
     def timed(self, argv, environment=None):
         """From before exec until the process is gone."""
-        start = time.monotonic_ns()
         with open(self.folder / "output", "w+") as output:
+            start = time.monotonic_ns()
             pid = os.posix_spawn(argv[0], argv, environment or self.environment, file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, output.fileno(), 1), (os.POSIX_SPAWN_DUP2, output.fileno(), 2)])
@@ -295,15 +307,12 @@ def run_bench(parser, bench_class, measure, prepare=None):
     parser.add_argument("--vmrig", default=os.environ.get("VMRIG", str(REPO / "build/release/launcher/vmrig")))
     parser.add_argument("--smoke", action="store_true", help="a few of each, so that this can't rot")
     options = parser.parse_args()
-    # VMs have their folders in memory, as they have in the /run of a host that has booted.
-    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    with (tempfile.TemporaryDirectory(prefix="vmrig-bench-") as folder,
-          tempfile.TemporaryDirectory(prefix="vmrig-bench-", dir=memory) as state):
+    with tempfile.TemporaryDirectory(prefix="vmrig-bench-") as folder:
         # A QEMU with a user of its own has to pass through.
         os.chmod(folder, 0o755)
         if prepare:
             prepare(options, folder)
-        bench = bench_class(options, folder, state)
+        bench = bench_class(options, folder)
         try:
             measure(bench, options)
         except (RuntimeError, OSError, subprocess.SubprocessError) as error:

@@ -28,8 +28,8 @@ TARGET = 1.15
 
 
 class Prealloc(Bench):
-    def __init__(self, options, folder, state):
-        super().__init__(options, folder, state)
+    def __init__(self, options, folder):
+        super().__init__(options, folder)
         self.reference = options.reference
         self.bytes = options.mib << 20
         self.qemu = shutil.which("qemu-system-x86_64")

@@ -22,8 +22,8 @@ from launch import Bench, find_program, run_bench
 class QmpBench(Bench):
     NAME = "bench0"
 
-    def __init__(self, options, folder, state):
-        super().__init__(options, folder, state)
+    def __init__(self, options, folder):
+        super().__init__(options, folder)
         self.raw, self.library = options.raw, options.library
         sockets = self.folder / "sockets"
         sockets.mkdir()
