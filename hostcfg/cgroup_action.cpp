@@ -67,7 +67,7 @@ std::string cpu_text(std::string_view value) {
   const std::size_t space = value.find(' ');
   const auto quota = number_of(value.substr(0, space));
   const auto period =
-      space == std::string_view::npos ? std::nullopt : number_of(value.substr(space + 1));
+      number_of(space == std::string_view::npos ? std::string_view() : value.substr(space + 1));
   if (!quota || !period || *period == 0) return fmt::format("cpu {}", value);
   return fmt::format("cpu {} %", *quota * 100 / *period);
 }

@@ -164,19 +164,12 @@ Client::~Client() {
 
 asio::awaitable<Greeting> Client::handshake(Deadline deadline) {
   const auto core = core_;
-  if (core->options_.opening == Opening::at_once && core->options_.oob == OobUse::off) {
-    try {
-      ExecuteOptions options;
-      options.deadline = deadline;
-      Json none = Json::object();
-      auto negotiation = execute("qmp_capabilities", std::move(none), std::move(options));
-      co_await std::move(negotiation);
-    } catch (const Error& error) {
-      if (core->greeting_) throw;
-      throw Error(error.kind(), std::string("no QMP greeting: ") + error.what());
-    }
-    if (!core->greeting_) throw Error(ErrorKind::protocol, "a QMP reply came before the greeting");
-    co_return *core->greeting_;
+  const bool is_early =
+      core->options_.opening == Opening::at_once && core->options_.oob == OobUse::off;
+  if (is_early) {
+    const Json negotiation = {{"execute", "qmp_capabilities"}};
+    execute_raw(
+        negotiation, {}, [](const RawReply&) {}, deadline);
   }
   while (!core->greeting_) {
     if (!core->is_open()) {
@@ -193,6 +186,7 @@ asio::awaitable<Greeting> Client::handshake(Deadline deadline) {
       throw Error(error.kind(), std::string("no QMP greeting: ") + error.what());
     }
   }
+  if (is_early) co_return *core->greeting_;
   Json arguments = Json::object();
   const bool use_oob = core->options_.oob == OobUse::when_offered && core->greeting_->offers("oob");
   if (use_oob) arguments["enable"] = Json::array({"oob"});

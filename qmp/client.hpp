@@ -44,8 +44,9 @@ enum class IdUse {
 /// When the handshake sends its command.
 enum class Opening {
   after_greeting,  ///< So that what is no QMP socket is sent nothing.
-  /// A round trip sooner, for a socket that is known to be QMP; waits for the greeting all the same
-  /// where oob may be enabled.
+  /// Before the greeting, and without a wait for the reply: for a socket that is known to be QMP.
+  /// What is refused then shows with the first command. Where oob may be enabled, as
+  /// after_greeting.
   at_once,
 };
 

@@ -133,6 +133,14 @@ std::vector<PlugStep> open_files(const AttachPlan& plan) {
   return steps;
 }
 
+// Memory that has to be found, or another process that has to answer: a deadline may pass, and the
+// device must not come after it.
+bool may_take_long(const DeviceDescription& device) {
+  return std::any_of(device.backends.begin(), device.backends.end(), [](const Backend& backend) {
+    return backend.kind == BackendKind::kObject || backend.kind == BackendKind::kChardev;
+  });
+}
+
 // Whether the device is a PCI function, mostly.
 bool wants_port(DeviceKind kind) {
   return kind != DeviceKind::kMemory && kind != DeviceKind::kUsb && kind != DeviceKind::kChannel;
@@ -380,8 +388,8 @@ asio::awaitable<void> Hotplug::drop_fdset(int fdset) {
   }
 }
 
-// `files` come before all else. What stands behind the device is made by commands that are sent
-// without a wait between them; the device, which the guest sees, only when all of it is there.
+// `files` come before all else. The commands are sent without a wait between them: a device_add
+// behind a backend that QEMU refuses is refused, too.
 asio::awaitable<void> Hotplug::plug(DeviceDescription device, std::vector<PlugStep> files,
                                     PortSearch& search, qmp::Deadline deadline) {
   std::vector<PlugStep> done;
@@ -400,12 +408,11 @@ asio::awaitable<void> Hotplug::plug(DeviceDescription device, std::vector<PlugSt
         co_await wait_for_switch(device.id, deadline);
       }
     }
-    co_await make(std::move(batch), done, deadline);
+    if (may_take_long(device)) co_await make(std::exchange(batch, {}), done, deadline);
     for (const FrontEnd& front_end : device.front_ends) {
-      std::vector<PlugStep> one;
-      one.push_back(front_end_step(front_end));
-      co_await make(std::move(one), done, deadline);
+      batch.push_back(front_end_step(front_end));
     }
+    co_await make(std::move(batch), done, deadline);
   } catch (const qmp::Error& error) {
     fault = std::make_exception_ptr(qemu_refusal("attach", device.id, error));
   } catch (...) {
