@@ -163,6 +163,27 @@ skip() {
   say "$1: skipped ($2)"
 }
 
+# aside NAME COMMAND...: begins what has the CPUs that the stages before `finish NAME` leave: guests are
+# waited for most of the time.
+declare -A asides=()
+aside() {
+  local name=$1
+  shift
+  (
+    exec >"build/logs/$name-aside.log" 2>&1 8>&- </dev/null
+    renice -n 19 "$BASHPID" >/dev/null
+    "$@"
+  ) &
+  asides[$name]=$!
+}
+finish() {
+  local status
+  wait "${asides[$1]}"
+  status=$?
+  cat "build/logs/$1-aside.log"
+  return $status
+}
+
 # suite PRESET NAME MINUTES [OPTION...]: a doctest executable; each of its cases counts.
 suite() {
   local preset=$1 program=$2 minutes=$3
@@ -172,8 +193,12 @@ suite() {
   [ "$program" != integration_tests ] || executable=build/release/tests/$program
   log="build/logs/$name.log"
   say "$name ..."
-  VMRIG="$repo/build/$preset/launcher/vmrig" \
-    timeout -k 10 "${minutes}m" "$executable" --no-colors=1 "$@" >"$log" 2>&1 8>&- </dev/null
+  if [ -n "${asides[$name]:-}" ]; then
+    finish "$name" >"$log" 2>&1
+  else
+    VMRIG="$repo/build/$preset/launcher/vmrig" \
+      timeout -k 10 "${minutes}m" "$executable" --no-colors=1 "$@" >"$log" 2>&1 8>&- </dev/null
+  fi
   status=$?
   [ $status != 124 ] || echo "$name: time up after $minutes minutes" >>"$log"
   after_suite "$name" $status
@@ -208,21 +233,6 @@ of_guests='*floods*,*guest_*,*vhost_user*,*host_network*,*resources*,*hugepages*
 sanitized=(vmrig unit_tests golden_tests fuzz_qmp_framing fuzz_qmp_server_messages fuzz_qmp_client_messages fuzz_config fuzz_facts fuzz_journal)
 build_preset() { cmake --preset "$1" && cmake --build --preset "$1" "${@:2}"; }
 
-# Their build has what the integration tests leave of the CPUs: guests are waited for most of the time.
-build_asan_aside() {
-  (
-    exec >build/logs/build-asan-aside.log 2>&1 8>&- </dev/null
-    renice -n 19 "$BASHPID" >/dev/null
-    build_preset asan --target "${sanitized[@]}"
-  ) &
-  asan_build=$!
-}
-finish_asan_build() {
-  wait "$asan_build"
-  local status=$?
-  cat build/logs/build-asan-aside.log
-  return $status
-}
 
 # What threads have a part in: work on the host beside the loop, populating, several VMs at once; what
 # does nothing but parse or plan would only take its time. (For both programs: a file's name is its
@@ -340,21 +350,24 @@ if [ $full = yes ]; then
 fi
 
 for program in unit_tests golden_tests; do suite release $program 10; done
-build_asan_aside
+aside build-asan build_preset asan --target "${sanitized[@]}"
 if [ $full = yes ]; then
   VMRIG_FULL=1 suite release integration_tests 60
 else
   suite release integration_tests 15
 fi
 
-if stage build-asan 30 finish_asan_build; then
+if stage build-asan 30 finish build-asan; then
   export ASAN_OPTIONS=detect_leaks=1:halt_on_error=1:strict_string_checks=1:detect_stack_use_after_return=1
   export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-  for program in unit_tests golden_tests; do suite asan $program 15; done
+  suite asan golden_tests 15
+  aside asan-unit_tests env VMRIG="$repo/build/asan/launcher/vmrig" timeout -k 10 15m build/asan/tests/unit_tests --no-colors=1
+  aside fuzz-sample fuzz_sample
   if [ $full = yes ]; then suite asan integration_tests 60 "--test-case-exclude=*sends garbage without end*" "--source-file-exclude=*floods*"; else
     suite asan integration_tests 15 "--test-case-exclude=$about_others" "--source-file-exclude=$of_guests"
   fi
-  stage fuzz-sample 10 fuzz_sample
+  suite asan unit_tests 15
+  stage fuzz-sample 10 finish fuzz-sample
   unset ASAN_OPTIONS UBSAN_OPTIONS
 fi
 
