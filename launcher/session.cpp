@@ -329,7 +329,6 @@ asio::awaitable<Session> launch(asio::io_context& context, const LaunchRequest& 
     Fd connection = folder.connect(kMonitorSocketName, deadline);
     qmp::ClientOptions client;
     client.ids = qmp::IdUse::when_unordered;
-    client.opening = qmp::Opening::at_once;
     session.monitor = std::make_unique<qmp::Client>(context.get_executor(), connection.release(),
                                                     std::move(client));
     const std::vector<std::string> serials = serial_sockets(request.plan);
