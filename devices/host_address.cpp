@@ -1,11 +1,16 @@
 #include "devices/host_address.hpp"
 
 #include <stdexcept>
+#include <string_view>
 
 namespace vmrig {
 namespace {
 
 constexpr std::size_t kMostAddresses = 256;
+
+constexpr std::string_view kPciAddressesPattern =
+    "^([0-9A-Fa-f]{1,8}:)?[0-9A-Fa-f]{1,2}:[0-9A-Fa-f]{1,2}[.][0-7]"
+    "(,([0-9A-Fa-f]{1,8}:)?[0-9A-Fa-f]{1,2}:[0-9A-Fa-f]{1,2}[.][0-7])*$";
 
 std::string why_bad_addresses(const std::string& text) {
   try {
@@ -19,12 +24,9 @@ std::string why_bad_addresses(const std::string& text) {
 }  // namespace
 
 TextRule pci_addresses_rule() {
-  constexpr const char* kPattern =
-      "^([0-9A-Fa-f]{1,8}:)?[0-9A-Fa-f]{1,2}:[0-9A-Fa-f]{1,2}[.][0-7]"
-      "(,([0-9A-Fa-f]{1,8}:)?[0-9A-Fa-f]{1,2}:[0-9A-Fa-f]{1,2}[.][0-7])*$";
   return {.min_length = 1,
           .max_length = 4096,
-          .pattern = kPattern,
+          .pattern = kPciAddressesPattern,
           .meaning = "PCI addresses",
           .check = why_bad_addresses};
 }

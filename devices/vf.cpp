@@ -1,5 +1,7 @@
 #include "devices/vf.hpp"
 
+#include <fmt/format.h>
+
 #include <charconv>
 #include <stdexcept>
 #include <utility>
@@ -53,7 +55,8 @@ void visit_pfs(Shape& shape, std::vector<std::string>& pfs) {
 
 TextRule auto_or_addresses_rule() {
   TextRule rule = pci_addresses_rule();
-  rule.pattern = "^auto$|" + rule.pattern;
+  static const std::string pattern = fmt::format("^auto$|{}", rule.pattern);
+  rule.pattern = pattern;
   rule.meaning = "\"auto\" or PCI addresses";
   rule.check = [check = rule.check](const std::string& text) -> std::string {
     if (text == "auto" || check(text).empty()) return {};

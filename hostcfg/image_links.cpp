@@ -2,7 +2,7 @@
 
 #include <unistd.h>
 
-#include <algorithm>
+#include <array>
 #include <cerrno>
 
 #include "hostcfg/base/error.hpp"
@@ -10,8 +10,8 @@
 namespace vmrig {
 namespace {
 
-// Extensions take some hundred bytes, and stand in the first cluster, whose default is this.
-constexpr std::size_t kHeadBytes = std::size_t{64} << 10;
+// Extensions take some hundred bytes, and stand in the first cluster, whose default is the last.
+constexpr std::array<std::size_t, 2> kHeadBytes = {std::size_t{4} << 10, std::size_t{64} << 10};
 
 std::string read_at(int image, std::uint64_t offset, std::size_t size) {
   std::string bytes(size, '\0');
@@ -28,13 +28,20 @@ std::string read_at(int image, std::uint64_t offset, std::size_t size) {
   return bytes;
 }
 
+Qcow2Header read_header(int image) {
+  try {
+    return parse_qcow2_header(read_at(image, 0, kHeadBytes.front()));
+  } catch (const Error&) {
+    return parse_qcow2_header(read_at(image, 0, kHeadBytes.back()));
+  }
+}
+
 }  // namespace
 
 ImageLinks read_image_links(int image) {
   ImageLinks links;
   try {
-    const std::string head = read_at(image, 0, kHeadBytes);
-    const Qcow2Header header = parse_qcow2_header(head);
+    const Qcow2Header header = read_header(image);
     links.corrupt = header.corrupt;
     if (header.backing_offset != 0) {
       links.backing_file = read_at(image, header.backing_offset, header.backing_size);

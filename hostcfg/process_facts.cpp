@@ -45,10 +45,9 @@ Status read_status(const FolderReader& root) {
 
 // Capabilities of a user namespace count for what the namespace owns (its network), and not
 // for the host's memory limits and mounts. user_namespaces(7)
-bool in_user_namespace(const FolderReader& root) {
-  const std::optional<std::string> map = root.attribute("proc/self/uid_map");
-  if (!map) return false;
-  std::string_view text = *map;
+bool in_user_namespace(std::string_view map) {
+  if (map.empty()) return false;
+  std::string_view text = map;
   const std::string_view inside = take_word(text);
   const std::string_view outside = take_word(text);
   const std::string_view length = take_word(text);
@@ -56,10 +55,8 @@ bool in_user_namespace(const FolderReader& root) {
 }
 
 // "inside outside count" a line.
-std::vector<IdRange> read_map(const FolderReader& root, const char* file) {
+std::vector<IdRange> parse_map(std::string_view text) {
   std::vector<IdRange> ranges;
-  const std::string content = root.text(file, kLimit).value_or(std::string{});
-  std::string_view text = content;
   while (!text.empty()) {
     std::string_view line = take_line(text);
     const auto first = parse_number<unsigned>(take_word(line));
@@ -133,7 +130,9 @@ CpuSet read_process_facts(const FolderReader& root, HostFacts& facts) {
   facts.user_id = status.user.value_or(kNobody);
   const std::uint64_t held = status.capabilities.value_or(0);
   const auto has = [held](unsigned capability) { return ((held >> capability) & 1) != 0; };
-  const bool over_host = !in_user_namespace(root);
+  const std::string uids = root.text("proc/self/uid_map", kLimit).value_or(std::string{});
+  const std::string gids = root.text("proc/self/gid_map", kLimit).value_or(std::string{});
+  const bool over_host = !in_user_namespace(uids);
   facts.can_net_admin = has(CAP_NET_ADMIN);
   facts.can_sys_admin = over_host && has(CAP_SYS_ADMIN);
   facts.can_ipc_lock = over_host && has(CAP_IPC_LOCK);
@@ -143,7 +142,7 @@ CpuSet read_process_facts(const FolderReader& root, HostFacts& facts) {
   facts.can_change_ids = has(CAP_SETUID) && has(CAP_SETGID);
   facts.can_kill = has(CAP_KILL);
   facts.can_sys_ptrace = has(CAP_SYS_PTRACE);
-  facts.ids = common_ids(read_map(root, "proc/self/uid_map"), read_map(root, "proc/self/gid_map"));
+  facts.ids = common_ids(parse_map(uids), parse_map(gids));
   read_limits(root, facts);
   return status.nodes;
 }

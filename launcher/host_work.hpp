@@ -47,7 +47,7 @@ std::vector<std::string> report_lines(const UndoReport& report);
 // What could not be put back, as the reason of a fault; empty when all was.
 std::string unfinished(const UndoReport& report);
 
-// Runs `work` on a thread of its own while the event loop goes on, and ends that thread. What
+// Runs `work` on a thread of its own while the event loop goes on; the thread ends soon after. What
 // `work` throws is thrown here. Signals go to other threads.
 boost::asio::awaitable<void> run_aside(std::function<void()> work);
 

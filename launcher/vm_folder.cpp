@@ -216,11 +216,8 @@ VmState VmFolder::read_state() const {
 
 void VmFolder::write_state(const VmState& state) const {
   checkpoint("before state");
-  constexpr int kCompact = -1;
   // No fsync: after a power cut the state is of no use (another boot id).
-  // What came from the guest's side may hold bytes that are no UTF-8: replaced, never thrown at.
-  write_text(kStateName,
-             to_json(state).dump(kCompact, ' ', false, Json::error_handler_t::replace) + "\n");
+  write_text(kStateName, to_line(state));
   checkpoint("after state");
 }
 

@@ -140,7 +140,9 @@ NicRecord nic_from_json(const Json& json) {
 Json to_json(const std::map<std::string, DiskRecord>& disks) {
   Json json = Json::object();
   for (const auto& [id, disk] : disks) {
-    json[id] = {{"files", to_json(disk.files)}, {"fd_sets", disk.fd_sets}};
+    json[id] = {{"files", to_json(disk.files)},
+                {"fd_sets", disk.fd_sets},
+                {"block_tree", disk.is_block_tree}};
   }
   return json;
 }
@@ -149,7 +151,8 @@ std::map<std::string, DiskRecord> disks_from_json(const Json& json) {
   std::map<std::string, DiskRecord> disks;
   for (const auto& [id, disk] : json.items()) {
     disks[id] = {.files = disk_files_from_json(disk.at("files")),
-                 .fd_sets = disk.at("fd_sets").get<std::vector<int>>()};
+                 .fd_sets = disk.at("fd_sets").get<std::vector<int>>(),
+                 .is_block_tree = disk.value("block_tree", false)};
   }
   return disks;
 }
@@ -206,7 +209,9 @@ bool has_run(const VmState& state) {
   return state.state != RunState::kStarting && state.state != RunState::kRestarting;
 }
 
-Json to_json(const VmState& state) {
+namespace {
+
+Json all_but_config(const VmState& state) {
   Json threads = Json::array();
   for (const VmThread& thread : state.threads) threads.push_back(to_json(thread));
   Json changes = Json::array();
@@ -249,8 +254,26 @@ Json to_json(const VmState& state) {
           {"usb_places", state.usb_places},
           {"pending_unplugs", state.pending_unplugs},
           {"foreign_devices", state.foreign_devices},
-          {"host_changes", std::move(changes)},
-          {"config", state.config}};
+          {"host_changes", std::move(changes)}};
+}
+
+}  // namespace
+
+Json to_json(const VmState& state) {
+  Json json = all_but_config(state);
+  json["config"] = state.config;
+  return json;
+}
+
+std::string to_line(const VmState& state) {
+  const auto text_of = [](const Json& json) {
+    constexpr int kCompact = -1;
+    return json.dump(kCompact, ' ', false, Json::error_handler_t::replace);
+  };
+  std::string line = text_of(all_but_config(state));
+  line.pop_back();  // "}"
+  line += ",\"config\":" + text_of(state.config) + "}\n";
+  return line;
 }
 
 VmState vm_state_from_json(const Json& json) {

@@ -70,7 +70,8 @@ struct NicRecord {
 // What a disk or USB storage consists of, as QEMU has it open.
 struct DiskRecord {
   DiskFiles files;
-  std::vector<int> fd_sets;  // of its files; empty where QEMU opens them itself
+  std::vector<int> fd_sets;    // of its files; empty where QEMU opens them itself
+  bool is_block_tree = false;  // of one command (with_block_tree), as what is attached
 };
 
 // Where threads that hotplug brings belong.
@@ -127,6 +128,9 @@ struct VmState {
 bool has_run(const VmState& state);
 
 Json to_json(const VmState& state);
+// The same as a line of text, without a copy of the config. What came from the guest's side may
+// hold bytes that are no UTF-8: replaced, never thrown at.
+std::string to_line(const VmState& state);
 // Throws vmrig::Error when it is no state of this format.
 VmState vm_state_from_json(const Json& json);
 

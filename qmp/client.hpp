@@ -34,8 +34,7 @@ enum class OobUse { off, when_offered };
 /// that an id costs as much as all the rest of a short command.
 enum class IdUse {
   /// Only while oob is enabled and another command is under way: for QEMU itself, which else
-  /// answers
-  /// in the order of the commands.
+  /// answers in the order of the commands.
   when_unordered,
   when_pipelined,  ///< Only beside another command under way; a reply without id is then certain.
   always,

@@ -1,12 +1,12 @@
 #!/bin/bash
-# The build for appliances: what it needs of a system, how large it is, and that it works where there
-# is nothing else: in a root folder with its own libraries only, and with a VM.
+# vmrig in an appliance: what the program needs of a system, how large it is, and that it works where
+# there is nothing else: in a root folder with the C library only, and with a VM.
 #   appliance.sh
 set -euo pipefail
 . "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/lib/common.sh"
 # The C library is the system's: it has to fit its kernel, and its own plugins.
 allowed='ld-linux-x86-64\.so\.2|libc\.so\.6|libm\.so\.6'
-most_kib=9216
+most_kib=6144
 work=$(mktemp -d "${TMPDIR:-/tmp}/vmrig-appliance.XXXXXX")
 chmod 755 "$work"
 export VMRIG_STATE_DIR=$work/state
@@ -16,11 +16,8 @@ finish() {
 }
 trap finish EXIT
 
-(cd "$repo" && cmake --workflow --preset appliance) >"$repo/build/appliance.log" 2>&1 || {
-  tail -n 30 "$repo/build/appliance.log" >&2
-  die "it could not be built"
-}
-strip -o "$work/vmrig" "$repo/build/appliance/launcher/vmrig"
+program=${VMRIG:-$repo/build/release/launcher/vmrig}
+strip -o "$work/vmrig" "$program"
 kib=$(($(stat -c %s "$work/vmrig") / 1024))
 needed=$(readelf -d "$work/vmrig" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | sort | tr '\n' ' ')
 say "one file of $kib KiB, stripped; of the system it needs $needed"
@@ -40,8 +37,8 @@ if unshare --mount --propagation private true 2>/dev/null; then
   unshare --mount --propagation private sh -c 'mkdir "$1/proc" "$1/sys" &&
     mount --bind /proc "$1/proc" && mount --bind /sys "$1/sys" && chroot "$1" /vmrig host facts' sh "$work/root" >"$work/there.json"
   rmdir "$work/root/proc" "$work/root/sys"
-  # What hwloc finds without udev is what it finds with it.
-  "${VMRIG:-$repo/build/release/launcher/vmrig}" host facts >"$work/here.json"
+  # What hwloc finds in there is what it finds out here.
+  "$program" host facts >"$work/here.json"
   python3 - "$work/here.json" "$work/there.json" <<'PYTHON'
 import json, sys
 here, there = (json.load(open(name, encoding="utf-8")) for name in sys.argv[1:])

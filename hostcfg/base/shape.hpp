@@ -21,9 +21,10 @@ namespace vmrig {
 struct TextRule {
   std::size_t min_length = 1;
   std::size_t max_length = 4096;  // bytes
-  // A regular expression for the schema, and what it means, for the user ("letters, …").
-  std::string pattern;
-  std::string meaning;
+  // A regular expression for the schema, and what it means, for the user ("letters, …"). Both of
+  // static storage: a rule is made each time that a key is read.
+  std::string_view pattern;
+  std::string_view meaning;
   // Returns why a value is refused, in words, or an empty text. The reader asks only this.
   std::function<std::string(const std::string&)> check;
 };

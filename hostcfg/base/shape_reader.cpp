@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <stdexcept>
 
 #include "hostcfg/base/nearest.hpp"
@@ -12,11 +13,38 @@
 namespace vmrig {
 namespace {
 
+// A key as part of a path: a hostile one must not write to the terminal.
+std::string short_key(std::string_view name) {
+  const std::string shown = quote(name.substr(0, 80));
+  return shown.substr(1, shown.size() - 2);
+}
+
+// Where a value stands, as links to what it stands in: a path is only written for a fault.
+class Place {
+ public:
+  explicit Place(std::string_view root) : key_(root) {}  // "" or a path as it is
+  Place(const Place& parent, std::string_view key) : parent_(&parent), key_(key) {}
+  Place(const Place& parent, std::size_t index) : parent_(&parent), index_(index) {}
+
+  std::string path() const {
+    if (parent_ == nullptr) return std::string(key_);
+    const std::string above = parent_->path();
+    if (index_) return fmt::format("{}[{}]", above, *index_);
+    return above.empty() ? short_key(key_) : fmt::format("{}.{}", above, short_key(key_));
+  }
+
+ private:
+  const Place* parent_ = nullptr;
+  std::string_view key_;
+  std::optional<std::size_t> index_;  // in a list
+};
+
 struct Report {
   const JsonDocument* document;  // null where there is no file
   std::vector<Diagnostic>& diagnostics;
 
-  void operator()(const std::string& path, std::string message, std::string mend = {}) const {
+  void operator()(const Place& place, std::string message, std::string mend = {}) const {
+    const std::string path = place.path();
     Diagnostic diagnostic{.path = path,
                           .message = std::move(message),
                           .mend = std::move(mend),
@@ -63,40 +91,35 @@ std::string join(const std::vector<std::string_view>& names) {
   return text;
 }
 
-// A key as part of a path: a hostile one must not write to the terminal.
-std::string short_key(std::string_view name) {
-  const std::string shown = quote(name.substr(0, 80));
-  return shown.substr(1, shown.size() - 2);
-}
-
 class ReaderFields;
 
 class Reader : public Shape {
  public:
-  Reader(const Json& value, std::string path, const Report& report)
-      : value_(value), path_(std::move(path)), report_(report) {}
+  // `place` has to outlive it, here and below.
+  Reader(const Json& value, const Place& place, const Report& report)
+      : value_(value), place_(place), report_(report) {}
 
   void text(std::string& value, const TextRule& rule) override {
     if (!value_.is_string()) return wrong_type("a string");
     const std::string& given = value_.get_ref<const std::string&>();
     if (given.find('\0') != std::string::npos) {
-      return report_(path_, "holds a NUL byte, which no argument of a program can");
+      return report_(place_, "holds a NUL byte, which no argument of a program can");
     }
     // Of the environment, of --set or of the config's own folder: the file itself is UTF-8.
     if (!is_utf8(given)) {
       return report_(
-          path_,
+          place_,
           fmt::format("{} is no UTF-8, which QEMU's options and QMP are in", short_value(value_)),
           "give what it names a name in UTF-8, by a symlink say");
     }
-    if (given.size() < rule.min_length) return report_(path_, "is empty");
+    if (given.size() < rule.min_length) return report_(place_, "is empty");
     if (given.size() > rule.max_length) {
       return report_(
-          path_, fmt::format("is {} bytes long, {} is the most", given.size(), rule.max_length));
+          place_, fmt::format("is {} bytes long, {} is the most", given.size(), rule.max_length));
     }
     if (rule.check) {
       std::string why = rule.check(given);
-      if (!why.empty()) return report_(path_, fmt::format("{} {}", short_value(value_), why));
+      if (!why.empty()) return report_(place_, fmt::format("{} {}", short_value(value_), why));
     }
     value = given;
   }
@@ -114,34 +137,34 @@ class Reader : public Shape {
                       value_.get<std::uint64_t>() >
                           static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
     if (huge || value_.get<std::int64_t>() < rule.min || value_.get<std::int64_t>() > rule.max) {
-      return report_(path_, fmt::format("{} is out of range; {} to {} is possible",
-                                        short_value(value_), rule.min, rule.max));
+      return report_(place_, fmt::format("{} is out of range; {} to {} is possible",
+                                         short_value(value_), rule.min, rule.max));
     }
     value = value_.get<std::int64_t>();
   }
 
   void size(Bytes& value, const SizeRule& rule) override {
     if (value_.is_number()) {
-      return report_(path_, fmt::format("{0} is ambiguous; write a string with a unit, such as "
-                                        "\"{0}MiB\" or \"{0}GiB\"",
-                                        short_value(value_)));
+      return report_(place_, fmt::format("{0} is ambiguous; write a string with a unit, such as "
+                                         "\"{0}MiB\" or \"{0}GiB\"",
+                                         short_value(value_)));
     }
     if (!value_.is_string()) return wrong_type("a size such as \"8GiB\"");
     try {
       const Bytes given = parse_bytes(value_.get_ref<const std::string&>());
       if (given < rule.min || given > rule.max) {
-        return report_(path_,
+        return report_(place_,
                        fmt::format("{} is out of range; {} to {} is possible", short_value(value_),
                                    to_string(rule.min), to_string(rule.max)));
       }
       if (given.value % rule.multiple.value != 0) {
-        return report_(path_, fmt::format("{} is no multiple of {}", short_value(value_),
-                                          to_string(rule.multiple)));
+        return report_(place_, fmt::format("{} is no multiple of {}", short_value(value_),
+                                           to_string(rule.multiple)));
       }
       value = given;
     } catch (const std::invalid_argument& refused) {
       const bool is_long = value_.get_ref<const std::string&>().size() > kMostShown;
-      report_(path_, is_long ? short_value(value_) + " is not a size" : refused.what());
+      report_(place_, is_long ? short_value(value_) + " is not a size" : refused.what());
     }
   }
 
@@ -150,8 +173,8 @@ class Reader : public Shape {
     const std::string& given = value_.get_ref<const std::string&>();
     auto found = std::find(names.begin(), names.end(), given);
     if (found == names.end()) {
-      return report_(path_, fmt::format("{} is not {}{}", short_value(value_), join(names),
-                                        did_you_mean(given, names)));
+      return report_(place_, fmt::format("{} is not {}{}", short_value(value_), join(names),
+                                         did_you_mean(given, names)));
     }
     index = static_cast<int>(found - names.begin());
   }
@@ -163,12 +186,13 @@ class Reader : public Shape {
             const std::function<void(Shape&, std::size_t)>& element) override {
     if (!value_.is_array()) return wrong_type("a list");
     if (value_.size() < rule.min_count || value_.size() > rule.max_count) {
-      return report_(path_, fmt::format("has {} elements; {} to {} are possible", value_.size(),
-                                        rule.min_count, rule.max_count));
+      return report_(place_, fmt::format("has {} elements; {} to {} are possible", value_.size(),
+                                         rule.min_count, rule.max_count));
     }
     resize(value_.size());
     for (std::size_t i = 0; i < value_.size(); ++i) {
-      Reader inner(value_[i], fmt::format("{}[{}]", path_, i), report_);
+      const Place place(place_, i);
+      Reader inner(value_[i], place, report_);
       element(inner, i);
     }
   }
@@ -176,21 +200,20 @@ class Reader : public Shape {
   void scalars(Json& object, const TextRule& key) override {
     if (!value_.is_object()) return wrong_type("an object");
     for (const auto& [name, value] : value_.items()) {
-      const Reader inner(value, fmt::format("{}.{}", path_, short_key(name)), report_);
+      const Place place(place_, name);
+      Reader inner(value, place, report_);
       const bool fits = name.size() >= key.min_length && name.size() <= key.max_length;
       const std::string why = !fits       ? "is too long or empty"
                               : key.check ? key.check(name)
                                           : std::string();
       if (!why.empty()) {
-        report_(inner.path_, why);
+        report_(place, why);
       } else if (value.is_string()) {
         std::string text;
-        Reader(value, inner.path_, report_)
-            .text(text, TextRule{.min_length = 0,
-                                 .max_length = 4096,
-                                 .pattern = {},
-                                 .meaning = {},
-                                 .check = {}});
+        inner.text(
+            text,
+            TextRule{
+                .min_length = 0, .max_length = 4096, .pattern = {}, .meaning = {}, .check = {}});
       } else if (!value.is_boolean() && !value.is_number_integer()) {
         inner.wrong_type("a string, a whole number, true or false");
       }
@@ -245,31 +268,32 @@ class Reader : public Shape {
 
   void wrong_type(std::string_view wanted) const {
     const bool show = value_.is_string() || value_.is_number();
-    report_(path_, show ? fmt::format("{} is {}, {} is needed", short_value(value_),
-                                      kind_of(value_), wanted)
-                        : fmt::format("is {}, {} is needed", kind_of(value_), wanted));
+    report_(place_, show ? fmt::format("{} is {}, {} is needed", short_value(value_),
+                                       kind_of(value_), wanted)
+                         : fmt::format("is {}, {} is needed", kind_of(value_), wanted));
   }
 
   const Json& value_;
-  std::string path_;
+  const Place& place_;
   const Report& report_;
 };
 
 class ReaderFields : public Fields {
  public:
-  ReaderFields(const Json& object, std::string path, const Report& report)
-      : object_(object), path_(std::move(path)), report_(report) {}
+  ReaderFields(const Json& object, const Place& place, const Report& report)
+      : object_(object), place_(place), report_(report) {}
 
   void member(std::string_view name, std::string_view /*doc*/, Need need, bool /*has_value*/,
               const std::function<void(Shape&)>& visit_value) override {
     known_.push_back(name);
     auto found = object_.find(name);
     if (found == object_.end()) {
-      if (need == Need::kRequired) report_(at(name), "is missing, and has no default");
+      if (need == Need::kRequired) report_({place_, name}, "is missing, and has no default");
       return;
     }
     if (found->is_null() && need == Need::kOptional) return;
-    Reader reader(*found, at(name), report_);
+    const Place place(place_, name);
+    Reader reader(*found, place, report_);
     visit_value(reader);
   }
 
@@ -278,41 +302,36 @@ class ReaderFields : public Fields {
     if (found == object_.end()) return;
     known_.push_back(name);
     if (*found == neutral || found->is_null()) return;
-    report_(at(name), "is not built yet in this version of vmrig",
+    report_({place_, name}, "is not built yet in this version of vmrig",
             fmt::format("remove the key, or set it to {}", neutral.dump()));
   }
 
   void rule(const std::function<void(const Fault&)>& check) override {
     check([this](std::string_view name, std::string message, std::string mend) {
-      report_(name.empty() ? path_ : at(name), std::move(message), std::move(mend));
+      report_(name.empty() ? place_ : Place(place_, name), std::move(message), std::move(mend));
     });
   }
 
   void refuse_unknown_keys() const {
     for (const auto& [key, value] : object_.items()) {
       if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
-      report_(at(key), path_.empty()
-                           ? fmt::format("{}: unknown key{}", quote(key), did_you_mean(key, known_))
-                           : fmt::format("{}: unknown key in {}{}", quote(key), path_,
-                                         did_you_mean(key, known_)));
+      const std::string where = place_.path();
+      report_({place_, key},
+              fmt::format("{}: unknown key{}{}{}", quote(key), where.empty() ? "" : " in ", where,
+                          did_you_mean(key, known_)));
     }
   }
 
  private:
-  std::string at(std::string_view name) const {
-    const std::string plain = short_key(name);
-    return path_.empty() ? plain : path_ + "." + plain;
-  }
-
   const Json& object_;
-  std::string path_;
+  const Place& place_;
   const Report& report_;
   std::vector<std::string_view> known_;
 };
 
 void Reader::object(const std::function<void(Fields&)>& members) {
   if (!value_.is_object()) return wrong_type("an object");
-  ReaderFields fields(value_, path_, report_);
+  ReaderFields fields(value_, place_, report_);
   members(fields);
   fields.refuse_unknown_keys();
 }
@@ -322,7 +341,8 @@ void Reader::object(const std::function<void(Fields&)>& members) {
 void read_shape(const JsonDocument& document, const std::function<void(Shape&)>& visit_root,
                 std::vector<Diagnostic>& diagnostics) {
   const Report report{&document, diagnostics};
-  Reader reader(document.root(), "", report);
+  const Place root("");
+  Reader reader(document.root(), root, report);
   visit_root(reader);
 }
 
@@ -330,7 +350,8 @@ void read_shape(const Json& value, const std::string& path,
                 const std::function<void(Shape&)>& visit_value,
                 std::vector<Diagnostic>& diagnostics) {
   const Report report{nullptr, diagnostics};
-  Reader reader(value, path, report);
+  const Place place(path);
+  Reader reader(value, place, report);
   visit_value(reader);
 }
 

@@ -388,13 +388,17 @@ void describe(Fields& fields, PowerConfig& power) {
 
 namespace {
 
-// The ids of a list, each with its config path.
+struct IdPlace {
+  std::string_view list;
+  std::size_t index;
+
+  std::string path() const { return fmt::format("{}[{}].id", list, index); }
+};
+
 template <class T>
 void collect_ids(const std::vector<T>& list, std::string_view name,
-                 std::vector<std::pair<std::string, std::string>>& ids) {
-  for (std::size_t i = 0; i < list.size(); ++i) {
-    ids.emplace_back(list[i].id, fmt::format("{}[{}].id", name, i));
-  }
+                 std::vector<std::pair<std::string_view, IdPlace>>& ids) {
+  for (std::size_t i = 0; i < list.size(); ++i) ids.push_back({list[i].id, {name, i}});
 }
 
 template <class T>
@@ -403,7 +407,7 @@ bool has_id(const std::vector<T>& list, const std::string& id) {
 }
 
 void check_ids(const VmConfig& config, const Fields::Fault& fault) {
-  std::vector<std::pair<std::string, std::string>> ids;
+  std::vector<std::pair<std::string_view, IdPlace>> ids;
   collect_ids(config.iothreads, "iothreads", ids);
   collect_ids(config.disks, "disks", ids);
   collect_ids(config.nics, "nics", ids);
@@ -413,11 +417,13 @@ void check_ids(const VmConfig& config, const Fields::Fault& fault) {
   collect_ids(config.memory.devices, "memory.devices", ids);
   collect_ids(config.rngs, "rngs", ids);
   collect_ids(config.usb, "usb", ids);
-  std::map<std::string, std::string> first;
-  for (const auto& [id, path] : ids) {
+  std::map<std::string_view, IdPlace> first;
+  for (const auto& [id, place] : ids) {
     if (id.empty()) continue;  // missing, and reported as that
-    auto [known, fresh] = first.emplace(id, path);
-    if (!fresh) fault(path, fmt::format("\"{}\" is the id of {} already", id, known->second), {});
+    const auto [known, fresh] = first.emplace(id, place);
+    if (fresh) continue;
+    fault(place.path(), fmt::format("\"{}\" is the id of {} already", id, known->second.path()),
+          {});
   }
 }
 

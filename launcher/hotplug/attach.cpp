@@ -199,7 +199,7 @@ asio::awaitable<Json> Hotplug::attach_now(Json arguments) {
   co_return Json{{"id", id}};
 }
 
-// QEMU is asked for a port while the host is looked at: each takes its time.
+// QEMU is asked for a port while the wish is read and the host is looked at: each takes its time.
 asio::awaitable<AttachPlan> Hotplug::prepare_attach(const AttachRequest& request, AttachWish& wish,
                                                     PortSearch& search, qmp::Deadline deadline) {
   AttachPlan plan;
@@ -207,7 +207,7 @@ asio::awaitable<AttachPlan> Hotplug::prepare_attach(const AttachRequest& request
     auto planning = plan_and_claim(request, wish);
     if (wants_port(request.kind) && config().machine.type == MachineType::kQ35) {
       using asio::experimental::awaitable_operators::operator&&;
-      auto both = std::move(planning) && search_ahead(search, deadline);
+      auto both = search_ahead(search, deadline) && std::move(planning);
       plan = co_await std::move(both);
     } else {
       plan = co_await std::move(planning);
@@ -295,12 +295,13 @@ void Hotplug::claim(const AttachPlan& plan, const AttachWish& wish) {
   if (plan.disk_files) {
     DiskRecord& disk = parts_.state.disks[wish.id];
     disk.files = *plan.disk_files;
+    disk.is_block_tree = true;
     for (const FdSetFile& file : plan.fd_sets) disk.fd_sets.push_back(file.set);
     parts_.state.next_fd_set += static_cast<int>(plan.fd_sets.size());
   }
   if (!plan.usb_place.empty()) parts_.state.usb_places[wish.id] = plan.usb_place;
   plugging_.insert(wish.id);
-  change_config(wish.after);
+  change_config(wish.after, wish.after_json);
   parts_.save_or_throw();
 }
 
@@ -465,7 +466,9 @@ asio::awaitable<void> Hotplug::take_back(const std::vector<PlugStep>& done) {
 // The VM as it was before the attach.
 asio::awaitable<void> Hotplug::forget(std::string id) {
   co_await release_host_device(id);
-  change_config(without_device(config(), id));
+  const VmConfig& now = config();
+  change_config(without_device(now, id),
+                without_device(std::exchange(parts_.state.config, {}), now, id));
   parts_.save();
 }
 

@@ -16,8 +16,10 @@
 #include "devices/usb.hpp"
 #include "hostcfg/base/error.hpp"
 #include "hostcfg/base/nearest.hpp"
+#include "hostcfg/base/shape_writer.hpp"
 #include "launcher/access_plan.hpp"
 #include "launcher/config/load_config.hpp"
+#include "launcher/hotplug/sequence.hpp"
 #include "launcher/image_chain.hpp"
 #include "launcher/limits.hpp"
 #include "launcher/memory_plan.hpp"
@@ -85,6 +87,32 @@ VmConfig only_last(const VmConfig& config, DeviceKind kind) {
   keep_last_if(kind == DeviceKind::kRng, alone.rngs);
   keep_last_if(kind == DeviceKind::kChannel, alone.channels);
   return alone;
+}
+
+template <class T>
+Json last_as_json(const std::vector<T>& list) {
+  T device = list.back();
+  return write_shape([&device](Shape& shape) { visit(shape, device); });
+}
+
+Json device_json(const VmConfig& alone, DeviceKind kind) {
+  switch (kind) {
+    case DeviceKind::kDisk:
+      return last_as_json(alone.disks);
+    case DeviceKind::kNic:
+      return last_as_json(alone.nics);
+    case DeviceKind::kVfio:
+      return last_as_json(alone.vfio);
+    case DeviceKind::kUsb:
+      return last_as_json(alone.usb);
+    case DeviceKind::kMemory:
+      return last_as_json(alone.memory.devices);
+    case DeviceKind::kRng:
+      return last_as_json(alone.rngs);
+    case DeviceKind::kChannel:
+      return last_as_json(alone.channels);
+  }
+  return {};
 }
 
 // Hotplugged, so booted from by no firmware that has run already.
@@ -209,6 +237,15 @@ void erase_id(std::vector<T>& list, const std::string& id) {
   std::erase_if(list, [&](const T& item) { return item.id == id; });
 }
 
+// From the list in JSON what has the id in `devices`.
+template <class T>
+void erase_id(Json& json, DeviceKind kind, const std::vector<T>& devices, const std::string& id) {
+  Json& list = json[Json::json_pointer(entry_of(kind).list)];
+  for (std::size_t i = devices.size(); i-- > 0;) {
+    if (devices[i].id == id) list.erase(i);
+  }
+}
+
 }  // namespace
 
 std::string fd_name(const std::string& id, std::size_t number) {
@@ -253,6 +290,8 @@ AttachWish read_wish(Json vm, DeviceKind kind, const Json& device) {
     throw DiagnosticsError(std::move(faults));
   }
   wish.alone = only_last(wish.after, kind);
+  list.back() = device_json(wish.alone, kind);
+  wish.after_json = std::move(vm);
   // That of a channel may be its name.
   wish.id = kind == DeviceKind::kChannel ? wish.alone.channels.front().id
                                          : device.at("id").get<std::string>();
@@ -324,7 +363,8 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
     plan.device = describe_passed_device(config, wish.id, plan.passed.front().address, fds);
   } else if (wish.kind == DeviceKind::kDisk) {
     const DiskConfig& disk = config.disks.front();
-    plan.device = describe_disk(disk, origin, kNotBootedFrom, *plan.disk_files, images);
+    plan.device =
+        with_block_tree(describe_disk(disk, origin, kNotBootedFrom, *plan.disk_files, images));
   } else if (wish.kind == DeviceKind::kNic) {
     const NicConfig& nic = config.nics.front();
     plan.host_end = network.ends.front();
@@ -332,7 +372,8 @@ AttachPlan plan_attach(const AttachWish& wish, const PlanInput& input,
     plan.device = describe_nic(nic, {.origin = origin, .vm_name = config.name}, *plan.host_end,
                                options.nic_forms, fds);
   } else if (wish.kind == DeviceKind::kUsb) {
-    plan.device = describe_usb(usb.front(), origin, plan.disk_files.value_or(DiskFiles()), images);
+    plan.device = with_block_tree(
+        describe_usb(usb.front(), origin, plan.disk_files.value_or(DiskFiles()), images));
   } else if (wish.kind == DeviceKind::kRng) {
     plan.device = describe_rng(wish.id, origin);
   } else if (wish.kind == DeviceKind::kChannel) {
@@ -405,6 +446,21 @@ VmConfig without_device(VmConfig vm, const std::string& id) {
   erase_id(vm.channels, id);
   std::erase(vm.boot.order, id);
   return vm;
+}
+
+Json without_device(Json json, const VmConfig& vm, const std::string& id) {
+  erase_id(json, DeviceKind::kDisk, vm.disks, id);
+  erase_id(json, DeviceKind::kNic, vm.nics, id);
+  erase_id(json, DeviceKind::kUsb, vm.usb, id);
+  erase_id(json, DeviceKind::kMemory, vm.memory.devices, id);
+  erase_id(json, DeviceKind::kRng, vm.rngs, id);
+  erase_id(json, DeviceKind::kVfio, vm.vfio, id);
+  erase_id(json, DeviceKind::kChannel, vm.channels, id);
+  if (!vm.boot.order.empty()) {
+    Json& order = json.at("boot").at("order");
+    order.erase(std::remove(order.begin(), order.end(), Json(id)), order.end());
+  }
+  return json;
 }
 
 }  // namespace vmrig

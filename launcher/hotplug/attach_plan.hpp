@@ -31,8 +31,9 @@ DeviceKind kind_from_name(std::string_view name);
 struct AttachWish {
   DeviceKind kind = DeviceKind::kDisk;
   std::string id;
-  VmConfig after;  // the VM with it
-  VmConfig alone;  // the VM with this device and no other, for the checks against the host
+  VmConfig after;   // the VM with it
+  VmConfig alone;   // the VM with this device and no other, for the checks against the host
+  Json after_json;  // what to_json gives of `after`, at less than its cost
 };
 
 // `vm` is its config, `device` an object as in the config's list; paths in it have to be absolute.
@@ -103,5 +104,8 @@ std::optional<PresentDevice> find_device(const VmConfig& vm, const std::string& 
 
 // The VM without the device; as it is when it has none with this id.
 VmConfig without_device(VmConfig vm, const std::string& id);
+
+// The same for what to_json gave of `vm`.
+Json without_device(Json json, const VmConfig& vm, const std::string& id);
 
 }  // namespace vmrig

@@ -189,12 +189,15 @@ void Hotplug::on_deleted(const std::string& id) { in_background(clean_up(id)); }
 asio::awaitable<void> Hotplug::clean_up(std::string id) {
   const auto disk = parts_.state.disks.find(id);
   const DiskRecord record = disk == parts_.state.disks.end() ? DiskRecord() : disk->second;
-  if (const std::optional<PresentDevice> present = find_device(config(), id, record.files)) {
+  if (std::optional<PresentDevice> present = find_device(config(), id, record.files)) {
+    if (record.is_block_tree) present->device = with_block_tree(std::move(present->device));
     std::vector<QmpCommand> removal = backend_removal(present->device);
     for (const int set : record.fd_sets) removal.push_back(fdset_removal(set));
     co_await remove_backends(std::move(removal));
     co_await release_host_device(id);
-    change_config(without_device(config(), id));
+    const VmConfig& now = config();
+    change_config(without_device(now, id),
+                  without_device(std::exchange(parts_.state.config, {}), now, id));
     parts_.log(fmt::format("detached {} {}", kind_name(present->kind), id));
   }
   std::erase_if(taken_, [&id](const auto& entry) { return entry.second == id; });

@@ -45,7 +45,12 @@ const VmConfig& Hotplug::config() {
 }
 
 void Hotplug::change_config(VmConfig config) {
-  parts_.state.config = to_json(config);
+  Json json = to_json(config);
+  change_config(std::move(config), std::move(json));
+}
+
+void Hotplug::change_config(VmConfig config, Json json) {
+  parts_.state.config = std::move(json);
   std::erase_if(parts_.state.disks,
                 [&config](const auto& entry) { return !has_device(config, entry.first); });
   std::map<std::string, DiskFiles> files;

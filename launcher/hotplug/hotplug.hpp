@@ -131,6 +131,7 @@ class Hotplug {
 
   const VmConfig& config();
   void change_config(VmConfig config);
+  void change_config(VmConfig config, Json json);  // which is what to_json gives
 
   // `fd`, when there is one, goes along; it stays the caller's.
   boost::asio::awaitable<Json> execute(QmpCommand command, qmp::Deadline deadline, int fd = -1);

@@ -34,7 +34,34 @@ PlugStep backend_step(const Backend& backend) {
           .unplug = {verbs.remove, Json{{verbs.remove_key, backend.props.at(verbs.add_key)}}}};
 }
 
+// Moves into `above` what it names.
+void take_in(Json& above, std::vector<Backend>& below) {
+  for (const char* key : {"file", "data-file", "backing"}) {
+    const auto place = above.find(key);
+    if (place == above.end() || !place->is_string()) continue;
+    const auto is_named = [&place](const Backend& backend) {
+      return backend.kind == BackendKind::kBlockdev && backend.props.at("node-name") == *place;
+    };
+    const auto found = std::find_if(below.begin(), below.end(), is_named);
+    if (found == below.end()) continue;
+    // Else a file would take "unmap" from being inside (qemu block.c bdrv_inherited_options).
+    if (!found->props.contains("discard")) found->props["discard"] = "ignore";
+    *place = std::move(found->props);
+    below.erase(found);
+  }
+}
+
 }  // namespace
+
+DeviceDescription with_block_tree(DeviceDescription device) {
+  std::vector<Backend> backends;
+  for (Backend& backend : device.backends) {
+    if (backend.kind == BackendKind::kBlockdev) take_in(backend.props, backends);
+    backends.push_back(std::move(backend));
+  }
+  device.backends = std::move(backends);
+  return device;
+}
 
 std::vector<PlugStep> backend_steps(const DeviceDescription& device) {
   std::vector<PlugStep> steps;

@@ -22,6 +22,10 @@ struct PlugStep {
   Fd file = {};  // goes along with `plug`, when valid
 };
 
+// With each block node inside the one above it, where at a start each is a node of its own: one
+// command makes all of them and one removes them. Names and properties stay.
+DeviceDescription with_block_tree(DeviceDescription device);
+
 // Creates the backends, in order; to be taken back in reverse.
 std::vector<PlugStep> backend_steps(const DeviceDescription& device);
 

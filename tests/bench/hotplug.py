@@ -140,12 +140,9 @@ def measure_detach(bench, guest, pairs):
     after, whole = [], []
     for number in range(pairs):
         bench.attach(number, bench.image(f"g{number}"))
-        start = time.monotonic_ns()
-        bench.run("detach", bench.NAME, f"d{number}")
-        end = time.time()
-        whole.append(milliseconds(start))
+        whole.append(bench.timed(bench.command("detach", bench.NAME, f"d{number}"))[0])
         stamp = monitor.wait_event("DEVICE_DELETED", f"d{number}")["timestamp"]
-        after.append((end - stamp["seconds"] - stamp["microseconds"] / 1e6) * 1000)
+        after.append((bench.ended - stamp["seconds"] - stamp["microseconds"] / 1e6) * 1000)
     show("detach a disk: vmrig detach, the guest's time in it", statistics.median(whole), note=spread(whole))
     show("vmrig detach's end after DEVICE_DELETED", statistics.median(after), 3, spread(after))
     bench.run("stop", bench.NAME, "--force")

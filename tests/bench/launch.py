@@ -96,7 +96,7 @@ class Bench:
         return done.stdout
 
     def timed(self, argv, environment=None):
-        """From before exec until the process is gone."""
+        """From before exec until the process is gone; when that was, by the wall clock, is in `ended`."""
         with open(self.folder / "output", "w+") as output:
             start = time.monotonic_ns()
             pid = os.posix_spawn(argv[0], argv, environment or self.environment, file_actions=[
@@ -104,6 +104,7 @@ class Bench:
                 (os.POSIX_SPAWN_DUP2, output.fileno(), 1), (os.POSIX_SPAWN_DUP2, output.fileno(), 2)])
             status = os.waitpid(pid, 0)[1]
             elapsed = milliseconds(start)
+            self.ended = time.time()
             output.seek(0)
             text = output.read()
         if status != 0:

@@ -66,6 +66,8 @@ void check_attach(const VmConfig& vm, DeviceKind kind, const Json& device, const
                   const qmp::QemuCaps& caps) {
   try {
     const AttachWish wish = read_wish(to_json(vm), kind, device);
+    check(wish.after_json == to_json(wish.after), "a config is the same with a device in its JSON",
+          device.dump());
     const AttachPlan plan = plan_attach(wish,
                                         {.config = wish.alone,
                                          .facts = facts,
@@ -155,8 +157,11 @@ void check_attaching(const VmConfig& config, const HostFacts& facts, const qmp::
     const Json::json_pointer place(list);
     if (!written.contains(place) || written.at(place).empty()) continue;
     const Json& device = written.at(place).back();
-    check_attach(without_device(config, device.at("id").get<std::string>()), kind, device, facts,
-                 caps);
+    const std::string id = device.at("id").get<std::string>();
+    const VmConfig less = without_device(config, id);
+    check(without_device(written, config, id) == to_json(less),
+          "a config is the same without a device in its JSON", id);
+    check_attach(less, kind, device, facts, caps);
   }
 }
 

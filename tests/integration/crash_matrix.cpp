@@ -192,9 +192,11 @@ TEST_CASE("a death at any step of a VM's life leaves nothing that recover does n
         // A sample takes them in turn.
         if (!is_full_run() && kVictims[(at / stride) % 3] != std::string(victim)) continue;
         const std::vector<std::string> lived = matrix.live({at, victim});
-        const std::string what = fmt::format(
-            "SIGKILL of {} at step {} of {}, {}", victim, at, all.size(),
-            lived.size() < static_cast<std::size_t>(at) ? "never come to" : lived.at(at - 1));
+        const std::string what =
+            fmt::format("SIGKILL of {} at step {} of {}, {}", victim, at, all.size(),
+                        lived.size() < static_cast<std::size_t>(at)
+                            ? "never come to"
+                            : lived.at(static_cast<std::size_t>(at) - 1));
         matrix.check_recovery(what);
         ++deaths;
       }

@@ -235,7 +235,7 @@ TEST_CASE("on a disk that is full a start is refused, and a VM that runs is stil
     if (lack) return;
     SmallDisk disk(life.guard().state_dir(), "256k");
     const std::string before = life.host();
-    for (const std::uintmax_t room : {0, 4096, 8192, 16384, 32768}) {
+    for (const std::uintmax_t room : {0U, 4096U, 8192U, 16384U, 32768U}) {
       CAPTURE(room);
       disk.fill_to(room);
       const CommandResult refused = life.take(FullLife::Step::kStart);

@@ -65,8 +65,8 @@ struct Answer {
 // A VM on q35 with one disk, "d0", and one free port.
 struct Machine {
   explicit Machine(bool has_disk = true) : state(make_state(has_disk)) {
-    for (const char* command :
-         {"device_add", "device_del", "blockdev-add", "blockdev-del", "netdev_add", "netdev_del"}) {
+    for (const char* command : {"device_add", "device_del", "blockdev-add", "blockdev-del",
+                                "netdev_add", "netdev_del", "object-add", "object-del"}) {
       qemu.set_reply(command, {});
     }
     qemu.set_reply("qom-list",
@@ -184,8 +184,7 @@ TEST_CASE("a device is plugged backends first, into a free port") {
   const Answer answer = machine.finish(machine.hotplug.attach(machine.disk("d1")));
   CHECK_MESSAGE(!answer.refused, answer.text);
   CHECK(answer.value == Json{{"id", "d1"}});
-  CHECK(machine.commands() == std::vector<std::string>{"blockdev-add d1-file",
-                                                       "blockdev-add d1-format", "device_add d1"});
+  CHECK(machine.commands() == std::vector<std::string>{"blockdev-add d1-format", "device_add d1"});
   CHECK(machine.qemu.requests().back().at("arguments").at("bus") == Json("vmrig-port0"));
   CHECK(machine.has_disk("d1"));
   CHECK(machine.state.claim.written_disks.size() == 2);
@@ -210,9 +209,8 @@ TEST_CASE("when a step of an attach fails, those before it are undone in reverse
   const Answer answer = machine.finish(machine.hotplug.attach(machine.disk("d1")));
   CHECK(answer.refused == ExitStatus::kQemu);
   CHECK(answer.text == "attach \"d1\": QEMU: no such luck");
-  CHECK(machine.commands() ==
-        std::vector<std::string>{"blockdev-add d1-file", "blockdev-add d1-format", "device_add d1",
-                                 "blockdev-del d1-format", "blockdev-del d1-file"});
+  CHECK(machine.commands() == std::vector<std::string>{"blockdev-add d1-format", "device_add d1",
+                                                       "blockdev-del d1-format"});
   CHECK_FALSE(machine.has_disk("d1"));
   CHECK(machine.state.claim.written_disks == std::vector<std::string>{machine.folder / "d0.img"});
 }
@@ -221,9 +219,12 @@ TEST_CASE("an undo that fails hides neither the first fault nor the undos after 
   Machine machine;
   machine.qemu.set_reply("device_add", error_reply("first"));
   machine.qemu.set_reply("blockdev-del", error_reply("second"));
-  const Answer answer = machine.finish(machine.hotplug.attach(machine.disk("d1")));
+  Json disk = machine.disk("d1");
+  disk["device"]["throttle"] = {{"iops", 100}};
+  const Answer answer = machine.finish(machine.hotplug.attach(disk));
   CHECK(answer.text.find("first") != std::string::npos);
-  CHECK(machine.asked("blockdev-del") == 2);
+  CHECK(machine.asked("blockdev-del") == 1);
+  CHECK(machine.asked("object-del") == 1);
 }
 
 TEST_CASE("a port that QEMU shows as taken is not used") {
@@ -250,6 +251,18 @@ TEST_CASE("a removal is done when QEMU names the device, not one of its parts") 
                                                        "blockdev-del d0-file"});
   CHECK_FALSE(machine.has_disk("d0"));
   CHECK(machine.state.claim.written_disks.empty());
+}
+
+TEST_CASE("what came by one command goes by one") {
+  Machine machine;
+  CHECK_FALSE(machine.finish(machine.hotplug.attach(machine.disk("d1"))).refused);
+  machine.qemu.set_reply("device_del", then({event("DEVICE_DELETED", {{"device", "d1"}})}));
+  const Answer answer = machine.finish(machine.hotplug.detach({{"id", "d1"}}));
+  CHECK_MESSAGE(!answer.refused, answer.text);
+  CHECK(machine.commands() == std::vector<std::string>{"blockdev-add d1-format", "device_add d1",
+                                                       "device_del d1", "blockdev-del d1-format"});
+  CHECK_FALSE(machine.has_disk("d1"));
+  CHECK(machine.has_disk("d0"));
 }
 
 TEST_CASE("a removal that the guest leaves alone is pending at the deadline, and finished later") {

@@ -1,5 +1,5 @@
-// In the static build (VMRIG_STATIC) in libudev's place, of which Debian has no archive. hwloc asks
-// it for the names of disks, and does without where there is no udev (hwloc topology-linux.c);
+// In libudev's place where hwloc is linked as an archive: Debian has none of libudev. hwloc asks it
+// for the names of disks, and does without where there is no udev (hwloc topology-linux.c);
 // vmrig asks hwloc for no disks at all.
 extern "C" {
 
