@@ -44,8 +44,13 @@ void take_in(Json& above, std::vector<Backend>& below) {
     };
     const auto found = std::find_if(below.begin(), below.end(), is_named);
     if (found == below.end()) continue;
-    // Else a file would take "unmap" from being inside (qemu block.c bdrv_inherited_options).
-    if (!found->props.contains("discard")) found->props["discard"] = "ignore";
+    // What stands alone ignores discards unless told else, what is inside does not (qemu block.c
+    // bdrv_inherited_options).
+    if (!found->props.contains("discard")) {
+      found->props["discard"] = "ignore";
+    } else if (found->props["discard"] == "unmap") {
+      found->props.erase("discard");
+    }
     *place = std::move(found->props);
     below.erase(found);
   }

@@ -4,10 +4,10 @@
   hotplug.py [--vmrig PATH] [--pairs N] [--smoke]
 
 Attach: a paused VM; in turns the three QMP commands of a disk on a monitor of their own, by a
-client that is connected already, and the whole process of `vmrig attach`. Detach: a booted
-guest; from QEMU's DEVICE_DELETED to the end of `vmrig detach`. Prints each figure beside its
-target; it is no test and exits 0 unless it could not measure. Needs only the standard library,
-and the guest of tests/guest/build.sh for detach.
+client that is connected already, and the whole process of `vmrig attach`; beside it what any
+process costs here. Detach: a booted guest; from QEMU's DEVICE_DELETED to the end of `vmrig
+detach`. Prints each figure beside its target; it is no test and exits 0 unless it could not
+measure. Needs only the standard library, and the guest of tests/guest/build.sh for detach.
 """
 
 import argparse
@@ -118,7 +118,7 @@ def spread(values):
 def measure_attach(bench, pairs):
     monitor = bench.start({"machine": {"type": "q35", "accel": "auto", "hotplug_ports": 2 * pairs + 2}}, "--paused")
     free = bench.free_ports(monitor)
-    raw, ours = [], []
+    raw, ours, nothing = [], [], []
     for number in range(pairs):
         paths = bench.image(f"r{number}"), bench.image(f"d{number}")
         for side in (0, 1) if number % 2 == 0 else (1, 0):
@@ -126,8 +126,10 @@ def measure_attach(bench, pairs):
                 raw.append(bench.raw_attach(monitor, number, paths[0], free[number]))
             else:
                 ours.append(bench.attach(number, paths[1]))
+        nothing.append(bench.timed(["/bin/true"])[0])
     show("attach a disk: raw QMP, connected client", statistics.median(raw), note=spread(raw))
     show("attach a disk: vmrig attach, a process", statistics.median(ours), note=spread(ours))
+    show("a process that does nothing: /bin/true", statistics.median(nothing), note=spread(nothing))
     above = [mine - theirs for mine, theirs in zip(ours, raw)]
     show("vmrig attach above raw, median of pairs", statistics.median(above), 3, spread(above))
     bench.run("stop", bench.NAME, "--force")
