@@ -6,8 +6,8 @@
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${VMRIG_T0:=$(date +%s%N)}"
 export VMRIG_T0
-# Compiled objects are the same in any folder that the sources stand in.
-export CCACHE_BASEDIR=$repo CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros
+# Compiled objects are the same in any folder that the sources stand in, and in any locale.
+export CCACHE_BASEDIR=$repo CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros,locale
 
 # Prints one progress line with the seconds since the outermost script began.
 say() {
