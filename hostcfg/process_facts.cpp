@@ -45,9 +45,10 @@ Status read_status(const FolderReader& root) {
 
 // Capabilities of a user namespace count for what the namespace owns (its network), and not
 // for the host's memory limits and mounts. user_namespaces(7)
-bool in_user_namespace(std::string_view map) {
-  if (map.empty()) return false;
-  std::string_view text = map;
+// One that nobody has written a map for yet has an empty file; a kernel without them has none.
+bool in_user_namespace(const std::optional<std::string>& map) {
+  if (!map) return false;
+  std::string_view text = *map;
   const std::string_view inside = take_word(text);
   const std::string_view outside = take_word(text);
   const std::string_view length = take_word(text);
@@ -130,8 +131,8 @@ CpuSet read_process_facts(const FolderReader& root, HostFacts& facts) {
   facts.user_id = status.user.value_or(kNobody);
   const std::uint64_t held = status.capabilities.value_or(0);
   const auto has = [held](unsigned capability) { return ((held >> capability) & 1) != 0; };
-  const std::string uids = root.text("proc/self/uid_map", kLimit).value_or(std::string{});
-  const std::string gids = root.text("proc/self/gid_map", kLimit).value_or(std::string{});
+  const std::optional<std::string> uids = root.text("proc/self/uid_map", kLimit);
+  const std::optional<std::string> gids = root.text("proc/self/gid_map", kLimit);
   const bool over_host = !in_user_namespace(uids);
   facts.can_net_admin = has(CAP_NET_ADMIN);
   facts.can_sys_admin = over_host && has(CAP_SYS_ADMIN);
@@ -142,7 +143,7 @@ CpuSet read_process_facts(const FolderReader& root, HostFacts& facts) {
   facts.can_change_ids = has(CAP_SETUID) && has(CAP_SETGID);
   facts.can_kill = has(CAP_KILL);
   facts.can_sys_ptrace = has(CAP_SYS_PTRACE);
-  facts.ids = common_ids(parse_map(uids), parse_map(gids));
+  facts.ids = common_ids(parse_map(uids.value_or("")), parse_map(gids.value_or("")));
   read_limits(root, facts);
   return status.nodes;
 }

@@ -133,6 +133,8 @@ TEST_CASE("root in a user namespace can't lock the host's memory") {
   const HostFacts facts = read_under(root);
   CHECK(facts.can_net_admin);
   CHECK_FALSE(facts.can_ipc_lock);
+  root.write("proc/self/uid_map", "");  // nobody has written it yet
+  CHECK_FALSE(read_under(root).can_ipc_lock);
 }
 
 TEST_CASE("without a cpuset the default affinity is no limit, and isolated CPUs are allowed") {
