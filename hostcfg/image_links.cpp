@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 
 #include "hostcfg/base/error.hpp"
@@ -10,8 +9,9 @@
 namespace vmrig {
 namespace {
 
-// Extensions take some hundred bytes, and stand in the first cluster, whose default is the last.
-constexpr std::array<std::size_t, 2> kHeadBytes = {std::size_t{4} << 10, std::size_t{64} << 10};
+// Extensions take some hundred bytes, and stand in the first cluster, whose default is the most.
+constexpr std::size_t kFirstHeadBytes = std::size_t{4} << 10;
+constexpr std::size_t kMostHeadBytes = std::size_t{64} << 10;
 
 std::string read_at(int image, std::uint64_t offset, std::size_t size) {
   std::string bytes(size, '\0');
@@ -30,9 +30,9 @@ std::string read_at(int image, std::uint64_t offset, std::size_t size) {
 
 Qcow2Header read_header(int image) {
   try {
-    return parse_qcow2_header(read_at(image, 0, kHeadBytes.front()));
+    return parse_qcow2_header(read_at(image, 0, kFirstHeadBytes));
   } catch (const Error&) {
-    return parse_qcow2_header(read_at(image, 0, kHeadBytes.back()));
+    return parse_qcow2_header(read_at(image, 0, kMostHeadBytes));
   }
 }
 

@@ -276,8 +276,8 @@ asio::awaitable<AttachPlan> Hotplug::plan_and_claim(const AttachRequest& request
 }
 
 // Before anything happens, and under the lock. Throws vmrig::Error when the claim can't be written:
-// after the death of this supervisor nobody would know of it.
-void Hotplug::claim(const AttachPlan& plan, const AttachWish& wish) {
+// after the death of this supervisor nobody would know of it. Takes the config out of the wish.
+void Hotplug::claim(const AttachPlan& plan, AttachWish& wish) {
   for (PassedRecord& record : passed_records(plan.passed, plan.along)) {
     parts_.state.passed.push_back(std::move(record));
   }
@@ -301,7 +301,7 @@ void Hotplug::claim(const AttachPlan& plan, const AttachWish& wish) {
   }
   if (!plan.usb_place.empty()) parts_.state.usb_places[wish.id] = plan.usb_place;
   plugging_.insert(wish.id);
-  change_config(wish.after, wish.after_json);
+  change_config(std::move(wish.after), std::move(wish.after_json));
   parts_.save_or_throw();
 }
 
@@ -466,9 +466,7 @@ asio::awaitable<void> Hotplug::take_back(const std::vector<PlugStep>& done) {
 // The VM as it was before the attach.
 asio::awaitable<void> Hotplug::forget(std::string id) {
   co_await release_host_device(id);
-  const VmConfig& now = config();
-  change_config(without_device(now, id),
-                without_device(std::exchange(parts_.state.config, {}), now, id));
+  remove_from_config(id);
   parts_.save();
 }
 

@@ -66,53 +66,36 @@ void rename_paths(std::vector<Diagnostic>& faults, const KindEntry& kind, std::s
   }
 }
 
-template <class T>
-void keep_last_if(bool keeps, std::vector<T>& list) {
-  if (keeps) {
-    list.erase(list.begin(), std::prev(list.end()));
-  } else {
-    list.clear();
-  }
+// What each kind of device has for a list.
+template <class Vm, class Use>
+void for_each_list(Vm& vm, const Use& use) {
+  use(DeviceKind::kDisk, vm.disks);
+  use(DeviceKind::kNic, vm.nics);
+  use(DeviceKind::kVfio, vm.vfio);
+  use(DeviceKind::kUsb, vm.usb);
+  use(DeviceKind::kMemory, vm.memory.devices);
+  use(DeviceKind::kRng, vm.rngs);
+  use(DeviceKind::kChannel, vm.channels);
 }
 
 VmConfig only_last(const VmConfig& config, DeviceKind kind) {
   VmConfig alone = config;
   alone.boot = BootConfig();
   alone.serial.clear();
-  keep_last_if(kind == DeviceKind::kDisk, alone.disks);
-  keep_last_if(kind == DeviceKind::kNic, alone.nics);
-  keep_last_if(kind == DeviceKind::kVfio, alone.vfio);
-  keep_last_if(kind == DeviceKind::kUsb, alone.usb);
-  keep_last_if(kind == DeviceKind::kMemory, alone.memory.devices);
-  keep_last_if(kind == DeviceKind::kRng, alone.rngs);
-  keep_last_if(kind == DeviceKind::kChannel, alone.channels);
+  for_each_list(alone, [kind](DeviceKind each, auto& list) {
+    list.erase(list.begin(), each == kind ? std::prev(list.end()) : list.end());
+  });
   return alone;
 }
 
-template <class T>
-Json last_as_json(const std::vector<T>& list) {
-  T device = list.back();
-  return write_shape([&device](Shape& shape) { visit(shape, device); });
-}
-
 Json device_json(const VmConfig& alone, DeviceKind kind) {
-  switch (kind) {
-    case DeviceKind::kDisk:
-      return last_as_json(alone.disks);
-    case DeviceKind::kNic:
-      return last_as_json(alone.nics);
-    case DeviceKind::kVfio:
-      return last_as_json(alone.vfio);
-    case DeviceKind::kUsb:
-      return last_as_json(alone.usb);
-    case DeviceKind::kMemory:
-      return last_as_json(alone.memory.devices);
-    case DeviceKind::kRng:
-      return last_as_json(alone.rngs);
-    case DeviceKind::kChannel:
-      return last_as_json(alone.channels);
-  }
-  return {};
+  Json json;
+  for_each_list(alone, [kind, &json](DeviceKind each, const auto& list) {
+    if (each != kind) return;
+    auto device = list.front();
+    json = write_shape([&device](Shape& shape) { visit(shape, device); });
+  });
+  return json;
 }
 
 // Hotplugged, so booted from by no firmware that has run already.
@@ -230,20 +213,6 @@ const T* find_id(const std::vector<T>& list, const std::string& id) {
   const auto found =
       std::find_if(list.begin(), list.end(), [&](const T& item) { return item.id == id; });
   return found == list.end() ? nullptr : &*found;
-}
-
-template <class T>
-void erase_id(std::vector<T>& list, const std::string& id) {
-  std::erase_if(list, [&](const T& item) { return item.id == id; });
-}
-
-// From the list in JSON what has the id in `devices`.
-template <class T>
-void erase_id(Json& json, DeviceKind kind, const std::vector<T>& devices, const std::string& id) {
-  Json& list = json[Json::json_pointer(entry_of(kind).list)];
-  for (std::size_t i = devices.size(); i-- > 0;) {
-    if (devices[i].id == id) list.erase(i);
-  }
 }
 
 }  // namespace
@@ -397,10 +366,9 @@ std::vector<std::string> device_ids(const VmConfig& vm) {
 }
 
 bool has_device(const VmConfig& vm, const std::string& id) {
-  return find_id(vm.disks, id) != nullptr || find_id(vm.nics, id) != nullptr ||
-         find_id(vm.usb, id) != nullptr || find_id(vm.memory.devices, id) != nullptr ||
-         find_id(vm.rngs, id) != nullptr || find_id(vm.vfio, id) != nullptr ||
-         find_id(vm.channels, id) != nullptr;
+  bool has = false;
+  for_each_list(vm, [&](DeviceKind, const auto& list) { has = has || find_id(list, id); });
+  return has;
 }
 
 std::optional<PresentDevice> find_device(const VmConfig& vm, const std::string& id,
@@ -437,25 +405,19 @@ std::optional<PresentDevice> find_device(const VmConfig& vm, const std::string& 
 }
 
 VmConfig without_device(VmConfig vm, const std::string& id) {
-  erase_id(vm.disks, id);
-  erase_id(vm.nics, id);
-  erase_id(vm.usb, id);
-  erase_id(vm.memory.devices, id);
-  erase_id(vm.rngs, id);
-  erase_id(vm.vfio, id);
-  erase_id(vm.channels, id);
+  for_each_list(vm, [&id](DeviceKind, auto& list) {
+    std::erase_if(list, [&id](const auto& device) { return device.id == id; });
+  });
   std::erase(vm.boot.order, id);
   return vm;
 }
 
 Json without_device(Json json, const VmConfig& vm, const std::string& id) {
-  erase_id(json, DeviceKind::kDisk, vm.disks, id);
-  erase_id(json, DeviceKind::kNic, vm.nics, id);
-  erase_id(json, DeviceKind::kUsb, vm.usb, id);
-  erase_id(json, DeviceKind::kMemory, vm.memory.devices, id);
-  erase_id(json, DeviceKind::kRng, vm.rngs, id);
-  erase_id(json, DeviceKind::kVfio, vm.vfio, id);
-  erase_id(json, DeviceKind::kChannel, vm.channels, id);
+  for_each_list(vm, [&](DeviceKind kind, const auto& list) {
+    for (std::size_t i = list.size(); i-- > 0;) {
+      if (list[i].id == id) json.at(Json::json_pointer(entry_of(kind).list)).erase(i);
+    }
+  });
   if (!vm.boot.order.empty()) {
     Json& order = json.at("boot").at("order");
     order.erase(std::remove(order.begin(), order.end(), Json(id)), order.end());

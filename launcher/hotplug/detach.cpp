@@ -195,9 +195,7 @@ asio::awaitable<void> Hotplug::clean_up(std::string id) {
     for (const int set : record.fd_sets) removal.push_back(fdset_removal(set));
     co_await remove_backends(std::move(removal));
     co_await release_host_device(id);
-    const VmConfig& now = config();
-    change_config(without_device(now, id),
-                  without_device(std::exchange(parts_.state.config, {}), now, id));
+    remove_from_config(id);
     parts_.log(fmt::format("detached {} {}", kind_name(present->kind), id));
   }
   std::erase_if(taken_, [&id](const auto& entry) { return entry.second == id; });

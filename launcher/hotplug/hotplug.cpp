@@ -65,6 +65,12 @@ void Hotplug::change_config(VmConfig config, Json json) {
   config_ = std::move(config);
 }
 
+void Hotplug::remove_from_config(const std::string& id) {
+  const VmConfig& now = config();
+  change_config(without_device(now, id),
+                without_device(std::exchange(parts_.state.config, {}), now, id));
+}
+
 asio::awaitable<Json> Hotplug::execute(QmpCommand command, qmp::Deadline deadline, int fd) {
   qmp::ExecuteOptions options;
   options.deadline = deadline;

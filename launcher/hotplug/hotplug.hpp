@@ -132,6 +132,7 @@ class Hotplug {
   const VmConfig& config();
   void change_config(VmConfig config);
   void change_config(VmConfig config, Json json);  // which is what to_json gives
+  void remove_from_config(const std::string& id);
 
   // `fd`, when there is one, goes along; it stays the caller's.
   boost::asio::awaitable<Json> execute(QmpCommand command, qmp::Deadline deadline, int fd = -1);
@@ -143,7 +144,7 @@ class Hotplug {
   boost::asio::awaitable<AttachPlan> prepare_attach(const AttachRequest& request, AttachWish& wish,
                                                     PortSearch& search, qmp::Deadline deadline);
   boost::asio::awaitable<AttachPlan> plan_and_claim(const AttachRequest& request, AttachWish& wish);
-  void claim(const AttachPlan& plan, const AttachWish& wish);
+  void claim(const AttachPlan& plan, AttachWish& wish);
   boost::asio::awaitable<void> take_host_devices(const AttachPlan& plan);
   boost::asio::awaitable<void> hand_over_fds(const AttachPlan& plan, qmp::Deadline deadline);
   boost::asio::awaitable<void> take_back_fds(const AttachPlan& plan);

@@ -111,7 +111,7 @@ asio::awaitable<Replay> Hotplug::suspend(VmConfig first) {
   const std::vector<std::string> pending = std::exchange(state.pending_unplugs, {});
   for (const std::string& id : pending) {
     co_await release_host_device(id);
-    change_config(without_device(config(), id));
+    remove_from_config(id);
   }
   Replay replay;
   const VmConfig now = config();
