@@ -33,7 +33,7 @@ asio::awaitable<Session> take_over(asio::io_context& context, const VmFolder& fo
   std::optional<qmp::Error> fault;
   try {
     Fd connection = folder.connect(kMonitorSocketName, deadline);
-    qmp::ClientOptions options;
+    qmp::ClientOptions options = monitor_options();
     // A reply without an id could be to a command of the dead supervisor's.
     options.ids = qmp::IdUse::always;
     session.monitor = std::make_unique<qmp::Client>(context.get_executor(), connection.release(),

@@ -292,6 +292,13 @@ asio::awaitable<Error> explain(Launching step, qmp::Error error, std::uint64_t l
 
 }  // namespace
 
+qmp::ClientOptions monitor_options() {
+  qmp::ClientOptions options;
+  options.ids = qmp::IdUse::when_unordered;
+  options.oob = qmp::OobUse::when_offered;
+  return options;
+}
+
 std::vector<std::string> serial_sockets(const Plan& plan) {
   std::vector<std::string> names;
   for (const SerialConfig& serial : plan.config.serial) {
@@ -327,10 +334,8 @@ asio::awaitable<Session> launch(asio::io_context& context, const LaunchRequest& 
   try {
     // QEMU finds this connection in the backlog as soon as it serves: no polling.
     Fd connection = folder.connect(kMonitorSocketName, deadline);
-    qmp::ClientOptions client;
-    client.ids = qmp::IdUse::when_unordered;
     session.monitor = std::make_unique<qmp::Client>(context.get_executor(), connection.release(),
-                                                    std::move(client));
+                                                    monitor_options());
     const std::vector<std::string> serials = serial_sockets(request.plan);
     if (!serials.empty()) session.console = folder.connect(serials.front(), deadline);
   } catch (const qmp::Error& error) {

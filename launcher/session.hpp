@@ -51,6 +51,10 @@ struct Session {
   std::string found;  // of a QEMU that was taken over: query-status' word at that moment
 };
 
+// Of a connection to QEMU's monitor that is to be the only one. QEMU reads the next commands while
+// it carries one out where oob is enabled.
+qmp::ClientOptions monitor_options();
+
 // The names of the serial ports' sockets in the VM's folder; the first is the console.
 std::vector<std::string> serial_sockets(const Plan& plan);
 

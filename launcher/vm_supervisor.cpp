@@ -280,10 +280,8 @@ asio::awaitable<void> VmSupervisor::reconnect(std::string reason) {
   const qmp::Deadline deadline = qmp::deadline_in(kReconnectTimeout);
   try {
     Fd connection = folder().connect(kMonitorSocketName, deadline);
-    qmp::ClientOptions options;
-    options.ids = qmp::IdUse::when_unordered;
     auto monitor = std::make_unique<qmp::Client>(context_.get_executor(), connection.release(),
-                                                 std::move(options));
+                                                 monitor_options());
     (void)co_await monitor->handshake(deadline);
     session_.events = monitor->subscribe([this](const qmp::Event& event) { on_event(event); });
     retired_monitor_ = std::exchange(session_.monitor, std::move(monitor));

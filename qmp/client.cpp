@@ -242,18 +242,18 @@ asio::awaitable<Json> Client::execute(std::string command, Json arguments, Execu
       std::move(initiation), completion);
 }
 
-asio::awaitable<std::vector<Outcome>> Client::execute_all(std::vector<Request> requests,
-                                                          Deadline deadline) {
-  struct Batch {
-    std::vector<Outcome> outcomes;
-    std::size_t left = 0;
-    std::exception_ptr failure;
-    Token wait = 0;
-  };
-  const auto core = core_;
-  const auto batch = std::make_shared<Batch>();
-  batch->outcomes.resize(requests.size());
-  batch->left = requests.size();
+namespace {
+
+struct Batch {
+  std::vector<Outcome> outcomes;
+  std::size_t left = 0;
+  std::exception_ptr failure;
+  Token wait = 0;
+};
+
+void submit_all(const std::shared_ptr<ClientCore>& core, const std::shared_ptr<Batch>& batch,
+                const std::vector<Request>& requests, Deadline deadline) {
+  const ClientCore::Held together(*core);
   for (std::size_t i = 0; i < requests.size(); ++i) {
     std::string text = open_text("execute", requests[i].command, requests[i].arguments);
     auto callback = [core, batch, i, command = requests[i].command](const RawReply& reply) {
@@ -273,6 +273,17 @@ asio::awaitable<std::vector<Outcome>> Client::execute_all(std::vector<Request> r
     };
     core->submit(std::move(text), false, requests[i].fds, std::move(callback), deadline);
   }
+}
+
+}  // namespace
+
+asio::awaitable<std::vector<Outcome>> Client::execute_all(std::vector<Request> requests,
+                                                          Deadline deadline) {
+  const auto core = core_;
+  const auto batch = std::make_shared<Batch>();
+  batch->outcomes.resize(requests.size());
+  batch->left = requests.size();
+  submit_all(core, batch, requests, deadline);
   while (batch->left > 0) {
     // The commands themselves carry the deadline, and fail when the connection ends.
     co_await core->suspend(kNoDeadline, batch, &batch->wait);

@@ -33,8 +33,7 @@ enum class OobUse { off, when_offered };
 /// When commands carry an id. QEMU 5.2 to 10 reads its monitor byte by byte at 2 to 3 µs each, so
 /// that an id costs as much as all the rest of a short command.
 enum class IdUse {
-  /// Only while oob is enabled and another command is under way: for QEMU itself, which else
-  /// answers in the order of the commands.
+  /// Only with exec-oob: for QEMU itself, which answers all else in the order of the commands.
   when_unordered,
   when_pipelined,  ///< Only beside another command under way; a reply without id is then certain.
   always,

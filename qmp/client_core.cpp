@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
@@ -22,6 +23,7 @@ namespace {
 constexpr std::size_t kSmallRead = std::size_t{4} << 10;
 constexpr std::size_t kLargeRead = std::size_t{64} << 10;
 constexpr int kReadsPerWake = 16;  // then other connections of the loop get their turn
+constexpr std::size_t kMaxMessagesPerSend = 16;
 constexpr std::size_t kMaxWaiterQueue = 4096;
 constexpr std::size_t kMaxFdsPerMessage = 253;  // linux include/net/scm.h, SCM_MAX_FD
 
@@ -82,7 +84,7 @@ Token ClientCore::submit(std::string text, bool oob, const std::vector<int>& fds
     fail_soon(std::move(callback), close_kind_, close_reason_);
     return token;
   }
-  const bool anonymous = needs_no_id();
+  const bool anonymous = !oob && needs_no_id();
   if (!anonymous) {
     text += ",\"id\":\"";
     text += options_.id_prefix;
@@ -110,14 +112,15 @@ Token ClientCore::submit(std::string text, bool oob, const std::vector<int>& fds
   } else {
     out_.push_back(std::move(message));
   }
+  if (is_held_) return token;
   flush();
-  if (!fds.empty()) keep_fds_of(token);
+  if (!fds.empty()) keep_unsent_fds();
   return token;
 }
 
 bool ClientCore::needs_no_id() const {
   if (options_.peer != Peer::qemu || !answered_ || options_.ids == IdUse::always) return false;
-  if (options_.ids == IdUse::when_unordered && !oob_enabled_) return true;
+  if (options_.ids == IdUse::when_unordered) return true;
   return anonymous_.empty() && pending_.empty();
 }
 
@@ -127,19 +130,28 @@ void ClientCore::fail_soon(RawCallback callback, ErrorKind kind, std::string mes
   });
 }
 
-void ClientCore::keep_fds_of(Token token) {
-  const auto queued = std::find_if(out_.begin(), out_.end(),
-                                   [&](const Outgoing& each) { return each.token == token; });
-  if (queued == out_.end() || queued->sent > 0) return;
-  try {
-    for (int& fd : queued->fds) {
-      queued->keep_fds.push_back(duplicate(fd));
-      fd = queued->keep_fds.back().get();
+void ClientCore::release() {
+  is_held_ = false;
+  flush();
+  keep_unsent_fds();
+}
+
+// Those that the caller may close before QEMU reads on.
+void ClientCore::keep_unsent_fds() {
+  std::vector<std::pair<Token, std::string>> lost;
+  for (Outgoing& message : out_) {
+    if (message.sent > 0 || message.keep_fds.size() == message.fds.size()) continue;
+    try {
+      for (int& fd : message.fds) {
+        message.keep_fds.push_back(duplicate(fd));
+        fd = message.keep_fds.back().get();
+      }
+    } catch (const Error& error) {
+      lost.emplace_back(message.token, error.what());
     }
-  } catch (const Error& error) {
-    // Still unsent: give_up() takes it out of the queue.
-    give_up(token, ErrorKind::too_large, error.what());
   }
+  // Still unsent: give_up() takes them out of the queue.
+  for (const auto& [token, reason] : lost) give_up(token, ErrorKind::too_large, reason);
 }
 
 void ClientCore::send_bytes(std::string bytes) {
@@ -149,19 +161,25 @@ void ClientCore::send_bytes(std::string bytes) {
 }
 
 void ClientCore::flush() {
-  while (open_ && !write_waits_ && !write_dead_ && !out_.empty()) {
+  while (open_ && !is_held_ && !write_waits_ && !write_dead_ && !out_.empty()) {
     const Outgoing& front = out_.front();
     if (front.sent == 0 && !front.fds.empty() && fds_in_flight_ != 0) return;
-    if (!send_front()) return;
+    if (!send_some()) return;
   }
 }
 
-bool ClientCore::send_front() {
-  Outgoing& front = out_.front();
-  iovec part{front.bytes.data() + front.sent, front.bytes.size() - front.sent};
+// The first message and, of those behind it, what comes before the next that has fds.
+bool ClientCore::send_some() {
+  const Outgoing& front = out_.front();
+  std::array<iovec, kMaxMessagesPerSend> parts;
+  std::size_t count = 0;
+  for (Outgoing& message : out_) {
+    if (count == parts.size() || (count > 0 && !message.fds.empty())) break;
+    parts[count++] = {message.bytes.data() + message.sent, message.bytes.size() - message.sent};
+  }
   msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
+  header.msg_iov = parts.data();
+  header.msg_iovlen = count;
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxFdsPerMessage)];
   const bool with_fds = front.sent == 0 && !front.fds.empty();
   if (with_fds) {
@@ -191,9 +209,15 @@ bool ClientCore::send_front() {
     return false;
   }
   if (with_fds) fds_in_flight_ = front.token;
-  front.sent += static_cast<std::size_t>(sent);
-  queued_bytes_ -= static_cast<std::size_t>(sent);
-  if (front.sent == front.bytes.size()) out_.pop_front();
+  auto left = static_cast<std::size_t>(sent);
+  queued_bytes_ -= left;
+  while (left > 0) {
+    Outgoing& message = out_.front();
+    const std::size_t gone = std::min(left, message.bytes.size() - message.sent);
+    message.sent += gone;
+    left -= gone;
+    if (message.sent == message.bytes.size()) out_.pop_front();
+  }
   return true;
 }
 

@@ -49,6 +49,19 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   /// The callback is never called from within.
   Token submit(std::string text, bool oob, const std::vector<int>& fds, RawCallback callback,
                Deadline deadline);
+  /// What is submitted while a Held lives goes out together, with its end: QEMU's threads wake
+  /// once.
+  class Held {
+   public:
+    explicit Held(ClientCore& core) : core_(core) { core_.is_held_ = true; }
+    ~Held() { core_.release(); }
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
+
+   private:
+    ClientCore& core_;
+  };
+
   /// Completes a command or wait early; its late reply is discarded. Calls back by post().
   void give_up(Token token, ErrorKind kind, const std::string& message);
 
@@ -108,10 +121,11 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   void handle_reply(const Envelope& envelope);
   void handle_event(std::string_view message);
   std::optional<Token> token_of(std::string_view id) const;
+  void release();
   void flush();
-  bool send_front();
+  bool send_some();
   void on_write_fault(int error_number);
-  void keep_fds_of(Token token);
+  void keep_unsent_fds();
   void add_deadline(Deadline deadline, Token token);
   void drop_deadline(Deadline deadline, Token token);
   void arm_timer();
@@ -123,6 +137,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   Deadline armed_ = kNoDeadline;
   Framer framer_;
   bool open_ = true;
+  bool is_held_ = false;
   bool write_waits_ = false;
   bool write_dead_ = false;
   ErrorKind close_kind_ = ErrorKind::closed;

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <deque>
 #include <latch>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -30,12 +31,15 @@ constexpr std::chrono::seconds kPatience{120};
 // A client that chooses its ids itself, and looks at replies as text.
 class RawClient {
  public:
-  explicit RawClient(const std::string& path)
+  explicit RawClient(const std::string& path,
+                     std::string_view opening = R"({"execute": "qmp_capabilities"})")
       : deadline_(qmp::deadline_in(kPatience)), socket_(qmp::connect_unix(path, deadline_)) {
-    next();  // the greeting
-    send(R"({"execute": "qmp_capabilities"})");
+    greeting_ = next();
+    send(opening);
     next();
   }
+
+  const std::string& greeting() const { return greeting_; }
 
   // Throws std::runtime_error when the time is up or the connection has ended.
   void send(std::string_view text) {
@@ -97,6 +101,7 @@ class RawClient {
   qmp::Deadline deadline_;
   qmp::Fd socket_;
   qmp::Framer framer_;
+  std::string greeting_;
   int events_ = 0;
 };
 
@@ -228,6 +233,35 @@ TEST_CASE("16 clients at once get their own replies, beside hotplug and one that
         std::string::npos);
   CHECK(guard.vmrig_json({"qmp", "many", "query-named-block-nodes"}) == Json::array());
   CHECK(guard.vmrig({"stop", "many", "--force"}).status == 0);
+  CHECK(guard.nothing_left());
+}
+
+TEST_CASE("exec-oob passes through to QEMU, for a client that has enabled it") {
+  if (system_qemu().empty()) SKIP_TEST("no qemu-system-x86_64");
+  const VmGuard guard;
+  REQUIRE(guard.vmrig({"start", "--paused", guard.write_config(guard.config("oob"))}).status == 0);
+  const std::string path = guard.state_dir() + "/oob/qmp.sock";
+
+  RawClient client(path, R"({"execute": "qmp_capabilities", "arguments": {"enable": ["oob"]}})");
+  CHECK(Json::parse(client.greeting()).at("QMP").at("capabilities") == Json::array({"oob"}));
+  client.send(R"({"execute": "query-status", "id": 1})"
+              R"({"exec-oob": "migrate-pause", "id": "over"})"
+              R"({"execute": "query-status", "id": 2})");
+  std::map<std::string, Json> replies;
+  for (int i = 0; i < 3; ++i) {
+    Json reply = Json::parse(client.next());
+    replies[reply.at("id").dump()] = std::move(reply);
+  }
+  CHECK(replies["1"].at("return").at("status") == "prelaunch");
+  CHECK(replies["2"].at("return").at("status") == "prelaunch");
+  CHECK(replies["\"over\""].at("error").at("desc").get<std::string>().find("postcopy") !=
+        std::string::npos);
+  // Others are as before.
+  RawClient plain(path);
+  plain.send(R"({"exec-oob": "migrate-pause", "id": 3})");
+  CHECK(plain.next().find("'exec-oob' is unexpected") != std::string::npos);
+
+  CHECK(guard.vmrig({"stop", "oob", "--force"}).status == 0);
   CHECK(guard.nothing_left());
 }
 

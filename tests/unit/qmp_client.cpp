@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -338,19 +339,40 @@ TEST_CASE("where answers come in order no command needs an id, and a late reply 
   for (std::size_t i = 1; i < requests.size(); ++i) CHECK_FALSE(requests[i].contains("id"));
 }
 
-TEST_CASE(
-    "with oob, where answers may overtake each other, pipelined commands have ids all the same") {
-  MockScript script = with_replies({{"query-status", returning(1)}});
+TEST_CASE("with oob only what overtakes has an id, and its reply is not taken for another's") {
+  MockScript script = with_replies(
+      {{"query-status", returning(1)}, {"overtakes", returning(2)}, {"slow", silence()}});
   script.greeting = MockGreeting::with_oob;
   qmp::ClientOptions options;
   options.oob = qmp::OobUse::when_offered;
   options.ids = qmp::IdUse::when_unordered;
   Connection both(script, options);
-  const auto batch = requests_of({"query-status", "query-status"});
-  run(both.loop,
-      [&]() -> asio::awaitable<void> { co_await both.client.execute_all(batch, soon()); });
-  CHECK_FALSE(both.server.requests().at(1).contains("id"));
-  CHECK(both.server.requests().at(2).contains("id"));
+  CHECK(both.execute("query-status") == 1);
+  qmp::ExecuteOptions patience;
+  patience.deadline = soon();
+  std::optional<qmp::Error> fault;
+  asio::co_spawn(both.loop, both.client.execute("slow", Json::object(), std::move(patience)),
+                 [&fault](const std::exception_ptr& error, const Json&) {
+                   try {
+                     if (error) std::rethrow_exception(error);
+                   } catch (const qmp::Error& caught) {
+                     fault = caught;
+                   }
+                 });
+  Json overtaking;
+  run(both.loop, [&]() -> asio::awaitable<void> {
+    qmp::ExecuteOptions how;
+    how.oob = true;
+    overtaking = co_await both.client.execute("overtakes", Json::object(), how);
+  });
+  CHECK(overtaking == 2);
+  CHECK_FALSE(fault.has_value());
+  const auto requests = both.server.requests();
+  REQUIRE(requests.size() == 4);
+  CHECK_FALSE(requests[1].contains("id"));
+  CHECK_FALSE(requests[2].contains("id"));
+  CHECK(requests[3].at("exec-oob") == "overtakes");
+  CHECK(requests[3].contains("id"));
 }
 
 TEST_CASE("a command can be cancelled while it waits") {
@@ -393,6 +415,46 @@ TEST_CASE("a batch is pipelined and keeps the requests' order") {
   CHECK(outcomes[1].error->error_class() == "CommandNotFound");
   CHECK(outcomes[2].value == 3);
   CHECK(none.empty());
+}
+
+TEST_CASE("a batch goes out in one piece, but for what has fds of its own") {
+  int ends[2];
+  REQUIRE(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
+  const qmp::Fd peer(ends[1]);
+  const auto sent = [&peer] {
+    std::string packet(4096, '\0');
+    const ssize_t got = ::recv(peer.get(), packet.data(), packet.size(), MSG_DONTWAIT);
+    packet.resize(got < 0 ? 0 : static_cast<std::size_t>(got));
+    return packet;
+  };
+  const auto reply = [&peer](std::string_view text) {
+    REQUIRE(::send(peer.get(), text.data(), text.size(), 0) == static_cast<ssize_t>(text.size()));
+  };
+  asio::io_context loop;
+  Client client(loop.get_executor(), ends[0]);
+  reply(R"({"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""},)"
+        R"( "capabilities": []}})");
+  bool is_open = false;
+  asio::co_spawn(
+      loop, client.handshake(qmp::kNoDeadline),
+      [&is_open](const std::exception_ptr& fault, const qmp::Greeting&) { is_open = !fault; });
+  loop.poll();
+  reply(Json{{"return", Json::object()}, {"id", Json::parse(sent()).at("id")}}.dump());
+  loop.poll();
+  REQUIRE(is_open);
+
+  std::vector<qmp::Request> batch = requests_of({"one", "two", "three", "four"});
+  batch[2].fds.push_back(peer.get());
+  asio::co_spawn(loop, client.execute_all(batch, qmp::kNoDeadline), asio::detached);
+  loop.poll();
+  const std::string before = sent();
+  CHECK(before.find("one") != std::string::npos);
+  CHECK(before.find("two") != std::string::npos);
+  CHECK(before.find("three") == std::string::npos);
+  const std::string with_fd = sent();
+  CHECK(with_fd.find("three") < with_fd.find("four"));
+  CHECK(with_fd.find("four") != std::string::npos);
+  CHECK(sent().empty());
 }
 
 TEST_CASE("a batch whose connection ends throws closed") {
