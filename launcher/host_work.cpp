@@ -2,14 +2,16 @@
 
 #include <fmt/format.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/asio/this_coro.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cerrno>
 #include <exception>
 #include <iterator>
 #include <map>
@@ -44,6 +46,12 @@ class SignalBlock {
  private:
   sigset_t before_{};
 };
+
+Fd open_eventfd() {
+  Fd eventfd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!eventfd) throw system_error("make", "an eventfd", errno);
+  return eventfd;
+}
 
 void check_new_vfs(HostControl& host, const Plan& plan, const PciAddress& pf) {
   for (const PassedDevice& device : plan.passed) {
@@ -175,29 +183,28 @@ std::string unfinished(const UndoReport& report) {
 
 asio::awaitable<void> run_aside(std::function<void()> work) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
-  asio::steady_timer done(executor, asio::steady_timer::time_point::max());
-  bool is_done = false;
+  // By a post() the event loop would wake to find its own lock still held by the thread.
+  asio::posix::stream_descriptor done(executor, open_eventfd().release());
+  std::atomic<bool> is_done = false;
   std::exception_ptr fault;
   std::optional<std::jthread> thread;
   {
     const SignalBlock block;
-    thread.emplace([&] {
+    thread.emplace([&, eventfd = done.native_handle()] {
       try {
         work();
       } catch (...) {
         fault = std::current_exception();
       }
-      asio::post(executor, [&] {
-        is_done = true;
-        done.cancel();
-      });
+      is_done = true;
+      (void)::eventfd_write(eventfd, 1);
     });
   }
-  while (!is_done) {
-    boost::system::error_code ignored;
-    auto token = asio::redirect_error(asio::use_awaitable, ignored);
-    co_await done.async_wait(token);
-  }
+  boost::system::error_code error;
+  do {
+    auto token = asio::redirect_error(asio::use_awaitable, error);
+    co_await done.async_wait(asio::posix::stream_descriptor::wait_read, token);
+  } while (error || !is_done);
   // Joined a turn later, when it has ended: its end takes as long as its start. Who forks before
   // that forks one thread more.
   asio::post(executor, [thread = std::move(*thread)] {});

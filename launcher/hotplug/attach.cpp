@@ -199,7 +199,7 @@ asio::awaitable<Json> Hotplug::attach_now(Json arguments) {
   co_return Json{{"id", id}};
 }
 
-// QEMU is asked for a port while the wish is read and the host is looked at: each takes its time.
+// QEMU is asked for a port while the host is looked at: each takes its time.
 asio::awaitable<AttachPlan> Hotplug::prepare_attach(const AttachRequest& request, AttachWish& wish,
                                                     PortSearch& search, qmp::Deadline deadline) {
   AttachPlan plan;
@@ -207,7 +207,8 @@ asio::awaitable<AttachPlan> Hotplug::prepare_attach(const AttachRequest& request
     auto planning = plan_and_claim(request, wish);
     if (wants_port(request.kind) && config().machine.type == MachineType::kQ35) {
       using asio::experimental::awaitable_operators::operator&&;
-      auto both = search_ahead(search, deadline) && std::move(planning);
+      // What the planning does on this thread goes first: QEMU would wake on its CPU.
+      auto both = std::move(planning) && search_ahead(search, deadline);
       plan = co_await std::move(both);
     } else {
       plan = co_await std::move(planning);
