@@ -5,7 +5,7 @@
 set -euo pipefail
 . "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/lib/common.sh"
 # The C library is the system's: it has to fit its kernel, and its own plugins.
-allowed='ld-linux-x86-64\.so\.2|libc\.so\.6|libm\.so\.6'
+allowed='ld-linux-x86-64\.so\.2|libc\.so\.6'
 most_kib=6144
 work=$(mktemp -d "${TMPDIR:-/tmp}/vmrig-appliance.XXXXXX")
 chmod 755 "$work"

@@ -94,11 +94,17 @@ void ProgressLine::keep_showing() {
 // It may run in a VM's supervisor: without a heap of the thread's own, which would stay.
 void ProgressLine::show(std::chrono::steady_clock::time_point now) {
   const auto spent = std::chrono::duration_cast<std::chrono::seconds>(now - begin_).count();
+  const fmt::format_int seconds(spent);
   std::array<char, 512> line{};
-  std::size_t size = fmt::format_to_n(line.data(), line.size(), "{}{}, {}{} s{}{}", kErase, what_,
-                                      spent, limit_, detail_.empty() ? "" : ": ", detail_)
-                         .size;
-  size = std::min({size, line.size(), kErase.size() + columns() - 1});
+  std::size_t size = 0;
+  for (const std::string_view part :
+       {kErase, std::string_view(what_), std::string_view(", "),
+        std::string_view(seconds.data(), seconds.size()), std::string_view(limit_),
+        std::string_view(" s"), std::string_view(detail_.empty() ? "" : ": "),
+        std::string_view(detail_)}) {
+    size += part.copy(line.data() + size, line.size() - size);
+  }
+  size = std::min(size, kErase.size() + columns() - 1);
   write_all(std::string_view(line.data(), size));
   is_shown_ = true;
 }
@@ -106,9 +112,10 @@ void ProgressLine::show(std::chrono::steady_clock::time_point now) {
 void tell_populating(ProgressLine& line, Bytes got, Bytes wanted) {
   if (wanted.value == 0) return line.tell({});
   const auto gib = [](Bytes bytes) {
-    return static_cast<double>(bytes.value) / static_cast<double>(Bytes::gib(1).value);
+    const std::uint64_t tenths = bytes.value / Bytes::mib(1).value * 10 / 1024;
+    return fmt::format("{}.{}", tenths / 10, tenths % 10);
   };
-  line.tell(fmt::format("populated {:.1f} of {:.1f} GiB of memory", gib(got), gib(wanted)));
+  line.tell(fmt::format("populated {} of {} GiB of memory", gib(got), gib(wanted)));
 }
 
 }  // namespace vmrig

@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
+#include <cstdlib>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -56,6 +56,14 @@ std::string without(std::string name, std::string_view ending) {
   return name;
 }
 
+// Without std::pow: libm would be loaded by every command for this alone.
+double power(int base, int exponent) {
+  constexpr int kMost = 300;  // what a double holds of 10
+  double result = 1;
+  for (int i = 0; i < std::min(std::abs(exponent), kMost); ++i) result *= base;
+  return exponent < 0 ? 1 / result : result;
+}
+
 // nullopt for histograms, whose sums stand beside them, and what is of an unknown kind.
 std::optional<StatSchema> schema_of(const std::string& target, const Json& stat) {
   const std::string* name = text_of(stat, "name");
@@ -65,7 +73,7 @@ std::optional<StatSchema> schema_of(const std::string& target, const Json& stat)
   if (!counts && *type != "instant" && *type != "peak") return std::nullopt;
   constexpr int kDecimal = 10;
   StatSchema schema;
-  schema.scale = std::pow(int_of(stat, "base", kDecimal), int_of(stat, "exponent", 0));
+  schema.scale = power(int_of(stat, "base", kDecimal), int_of(stat, "exponent", 0));
   const std::string* unit = text_of(stat, "unit");
   std::string ending;
   if (unit != nullptr && (*unit == "seconds" || *unit == "bytes" || *unit == "cycles")) {

@@ -1,7 +1,8 @@
-// In libudev's place where hwloc is linked as an archive: Debian has none of libudev. hwloc asks it
-// for the names of disks, and does without where there is no udev (hwloc topology-linux.c);
-// vmrig asks hwloc for no disks at all.
+// In the place of shared libraries where hwloc is linked as an archive, which vmrig never gets to.
 extern "C" {
+
+// libudev's, of which Debian has no archive: hwloc asks it for the names of disks, and does without
+// where there is no udev (hwloc topology-linux.c); vmrig asks hwloc for no disks at all.
 
 struct udev;
 struct udev_device;
@@ -22,4 +23,14 @@ const char* udev_device_get_property_value(udev_device* /*unused*/, const char* 
   return nullptr;
 }
 udev_device* udev_device_unref(udev_device* /*unused*/) { return nullptr; }
+
+// libm's, for a distance in an XML file that hwloc writes (hwloc topology-xml.c).
+float modff(float value, float* whole);
+
+float modff(float value, float* whole) {
+  constexpr float kAllWhole = 1U << 24U;  // from there on a float has no fraction
+  const bool has_fraction = value > -kAllWhole && value < kAllWhole;
+  *whole = has_fraction ? static_cast<float>(static_cast<int>(value)) : value;
+  return value - *whole;
+}
 }
