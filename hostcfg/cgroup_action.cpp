@@ -24,15 +24,9 @@ std::optional<std::uint64_t> number_of(std::string_view text) {
   return number;
 }
 
-// What goes back into a path must not lead elsewhere.
-bool is_folder(const std::string& path) {
-  return path.starts_with('/') && path.find("/../") == std::string::npos &&
-         !path.ends_with("/..") && path.find('\n') == std::string::npos;
-}
-
 std::string read_folder(FactsReader& reader, const char* key) {
   std::string path = reader.string(key);
-  if (!is_folder(path)) reader.refuse(key, quote(path) + " is no cgroup's folder");
+  if (!is_cgroup_folder(path)) reader.refuse(key, quote(path) + " is no cgroup's folder");
   return path;
 }
 
@@ -78,6 +72,11 @@ std::string memory_text(const char* what, const std::string& value) {
 }
 
 }  // namespace
+
+bool is_cgroup_folder(const std::string& path) {
+  return path.starts_with('/') && path.find("/../") == std::string::npos &&
+         !path.ends_with("/..") && path.find('\n') == std::string::npos;
+}
 
 std::string ShareCgroup::group() const { return fmt::format("{}/{}", base, kVmsGroup); }
 

@@ -19,6 +19,9 @@ inline constexpr std::string_view kVmsGroup = "vmrig";
 // that hands on controllers may hold none (cgroup-v2.rst, "No Internal Process Constraint").
 inline constexpr std::string_view kEvacuationGroup = "vmrig-host";
 
+// Whether a path can name a group in the journal: absolute, nowhere upwards, on one line.
+bool is_cgroup_folder(const std::string& path);
+
 // Makes the group of VMs' groups below `base`, and has both hand on these controllers. VMs share
 // it: it goes, and the base is as before, with the last.
 struct ShareCgroup {

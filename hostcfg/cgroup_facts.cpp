@@ -55,6 +55,10 @@ void choose_base(const FolderReader& root, const CgroupFolder& own, CgroupFacts&
     facts.why_not = "its name is no UTF-8, which the journal is in";
     return;
   }
+  if (!is_cgroup_folder("/" + own.path)) {
+    facts.why_not = "its path leads upwards or has a line break, which the journal refuses";
+    return;
+  }
   const auto own_folder = root.folder(own.path.c_str());
   const auto top = root.folder(top_path.c_str());
   if (!own_folder || !top) {

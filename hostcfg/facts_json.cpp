@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "hostcfg/base/error.hpp"
+#include "hostcfg/cgroup_action.hpp"
 #include "hostcfg/facts.hpp"
 #include "hostcfg/facts_reader.hpp"
 
@@ -438,6 +439,9 @@ CgroupFacts read_cgroup(FactsReader reader) {
   CgroupFacts cgroup;
   cgroup.mount = reader.string("mount");
   cgroup.base = reader.string("base");
+  if (!cgroup.base.empty() && !is_cgroup_folder(cgroup.base)) {
+    reader.refuse("base", quote(cgroup.base) + " is no cgroup's folder");
+  }
   cgroup.why_not = reader.string("why_not");
   cgroup.controllers = reader.strings("controllers");
   cgroup.v1_controllers = reader.strings("v1_controllers");

@@ -64,6 +64,20 @@ TEST_CASE("mounts and cgroups that neither QEMU nor the journal could name are n
   CHECK(facts.cgroup.why_not == "its name is no UTF-8, which the journal is in");
 }
 
+TEST_CASE("a cgroup whose folder the journal refuses is no base, on a host or in recorded facts") {
+  test::FakeRoot root;
+  root.write("proc/self/cgroup", "0::/\n");
+  root.write("proc/self/mountinfo", "30 20 0:26 / /cg\\012x rw - cgroup2 cgroup2 rw\n");
+  root.write("cg\nx/cgroup.procs", "").write("cg\nx/cgroup.subtree_control", "");
+  HostFacts facts = recorded(root);
+  CHECK(facts.cgroup.base.empty());
+  CHECK(facts.cgroup.why_not.find("line break") != std::string::npos);
+  for (const char* base : {")sys/fs/cgroup", "/sys/../etc", "/sys/..", "/sys\nfs"}) {
+    facts.cgroup.base = base;
+    CHECK_THROWS_AS(facts_from_json(to_json(facts)), Error);
+  }
+}
+
 TEST_CASE("a node, a pool and a PCI device exist once, however often they are named") {
   test::FakeRoot root;
   for (const char* node : {"node0", "node00", "node 0", "node+0"}) {
