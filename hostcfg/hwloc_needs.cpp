@@ -1,4 +1,4 @@
-// In the place of shared libraries where hwloc is linked as an archive, which vmrig never gets to.
+// What hwloc wants of shared libraries where it is linked as an archive.
 extern "C" {
 
 // libudev's, of which Debian has no archive: hwloc asks it for the names of disks, and does without
@@ -24,7 +24,7 @@ const char* udev_device_get_property_value(udev_device* /*unused*/, const char* 
 }
 udev_device* udev_device_unref(udev_device* /*unused*/) { return nullptr; }
 
-// libm's, for a distance in an XML file that hwloc writes (hwloc topology-xml.c).
+// libm's, for the distances in an XML file of hwloc 1 (hwloc topology-xml.c).
 float modff(float value, float* whole);
 
 float modff(float value, float* whole) {

@@ -184,7 +184,9 @@ std::string unfinished(const UndoReport& report) {
 asio::awaitable<void> run_aside(std::function<void()> work) {
   const asio::any_io_executor executor = co_await asio::this_coro::executor;
   // By a post() the event loop would wake to find its own lock still held by the thread.
-  asio::posix::stream_descriptor done(executor, open_eventfd().release());
+  Fd signal = open_eventfd();
+  asio::posix::stream_descriptor done(executor, signal.get());
+  (void)signal.release();  // the descriptor owns it
   std::atomic<bool> is_done = false;
   std::exception_ptr fault;
   std::optional<std::jthread> thread;

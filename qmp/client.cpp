@@ -253,9 +253,12 @@ struct Batch {
 
 void submit_all(const std::shared_ptr<ClientCore>& core, const std::shared_ptr<Batch>& batch,
                 const std::vector<Request>& requests, Deadline deadline) {
+  std::vector<std::string> texts;  // all, before any goes out
+  for (const Request& request : requests) {
+    texts.push_back(open_text("execute", request.command, request.arguments));
+  }
   const ClientCore::Held together(*core);
   for (std::size_t i = 0; i < requests.size(); ++i) {
-    std::string text = open_text("execute", requests[i].command, requests[i].arguments);
     auto callback = [core, batch, i, command = requests[i].command](const RawReply& reply) {
       Decoded decoded = decode(*core, reply, command);
       batch->outcomes[i].value = std::move(decoded.value);
@@ -271,7 +274,7 @@ void submit_all(const std::shared_ptr<ClientCore>& core, const std::shared_ptr<B
       }
       if (--batch->left == 0) core->wake(batch->wait);
     };
-    core->submit(std::move(text), false, requests[i].fds, std::move(callback), deadline);
+    core->submit(std::move(texts[i]), false, requests[i].fds, std::move(callback), deadline);
   }
 }
 

@@ -24,6 +24,7 @@ constexpr std::size_t kSmallRead = std::size_t{4} << 10;
 constexpr std::size_t kLargeRead = std::size_t{64} << 10;
 constexpr int kReadsPerWake = 16;  // then other connections of the loop get their turn
 constexpr std::size_t kMaxMessagesPerSend = 16;
+constexpr std::size_t kMostInBand = 8;  // qemu docs/interop/qmp-spec, "Out-of-band execution"
 constexpr std::size_t kMaxWaiterQueue = 4096;
 constexpr std::size_t kMaxFdsPerMessage = 253;  // linux include/net/scm.h, SCM_MAX_FD
 
@@ -92,7 +93,9 @@ Token ClientCore::submit(std::string text, bool oob, const std::vector<int>& fds
     text += std::to_string(token);
     text += '"';
   }
-  text += "}\n";
+  text += '}';
+  // After fds not a byte: see fds_in_flight_.
+  if (fds.empty()) text += '\n';
   if (queued_bytes_ + text.size() > options_.max_queued_bytes || fds.size() > kMaxFdsPerMessage) {
     fail_soon(std::move(callback), ErrorKind::too_large,
               "the queue of commands to QEMU is full: it does not read");
@@ -104,7 +107,7 @@ Token ClientCore::submit(std::string text, bool oob, const std::vector<int>& fds
   if (options_.peer == Peer::guest_agent) agent_order_.push_back(token);
 
   queued_bytes_ += text.size();
-  Outgoing message{std::move(text), 0, token, fds, {}};
+  Outgoing message{std::move(text), 0, token, oob, fds, {}};
   // Out-of-band commands exist to overtake; only a half-sent message stays in front of them.
   const bool front_is_free = out_.empty() || out_.front().sent == 0;
   if (oob && !out_.empty()) {
@@ -156,25 +159,33 @@ void ClientCore::keep_unsent_fds() {
 
 void ClientCore::send_bytes(std::string bytes) {
   queued_bytes_ += bytes.size();
-  out_.push_back(Outgoing{std::move(bytes), 0, 0, {}, {}});
+  out_.push_back(Outgoing{std::move(bytes), 0, 0, false, {}, {}});
   flush();
 }
 
 void ClientCore::flush() {
-  while (open_ && !is_held_ && !write_waits_ && !write_dead_ && !out_.empty()) {
-    const Outgoing& front = out_.front();
-    if (front.sent == 0 && !front.fds.empty() && fds_in_flight_ != 0) return;
+  while (open_ && !is_held_ && !write_waits_ && !write_dead_ && !out_.empty() &&
+         may_send(out_.front())) {
     if (!send_some()) return;
   }
 }
 
-// The first message and, of those behind it, what comes before the next that has fds.
+bool ClientCore::may_send(const Outgoing& message) const {
+  if (message.sent > 0) return true;
+  if (fds_in_flight_ != 0) return false;
+  return !oob_enabled_ || message.oob || in_band_.size() < kMostInBand;
+}
+
+// The first message and, of those behind it, what may go along.
 bool ClientCore::send_some() {
   const Outgoing& front = out_.front();
   std::array<iovec, kMaxMessagesPerSend> parts;
   std::size_t count = 0;
+  std::size_t in_band = in_band_.size();
   for (Outgoing& message : out_) {
-    if (count == parts.size() || (count > 0 && !message.fds.empty())) break;
+    if (count == parts.size()) break;
+    if (count > 0 && (!front.fds.empty() || !message.fds.empty())) break;
+    if (oob_enabled_ && !message.oob && message.sent == 0 && ++in_band > kMostInBand) break;
     parts[count++] = {message.bytes.data() + message.sent, message.bytes.size() - message.sent};
   }
   msghdr header{};
@@ -213,6 +224,7 @@ bool ClientCore::send_some() {
   queued_bytes_ -= left;
   while (left > 0) {
     Outgoing& message = out_.front();
+    if (oob_enabled_ && !message.oob) in_band_.insert(message.token);
     const std::size_t gone = std::min(left, message.bytes.size() - message.sent);
     message.sent += gone;
     left -= gone;
@@ -329,6 +341,7 @@ void ClientCore::handle_reply(const Envelope& envelope) {
   if (!token) return;  // a dead client's
   answered_ = true;
   if (*token == fds_in_flight_) fds_in_flight_ = 0;
+  in_band_.erase(*token);
   const auto found = pending_.find(*token);
   if (found != pending_.end()) {
     const Pending done = std::move(found->second);

@@ -107,6 +107,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
     std::string bytes;
     std::size_t sent = 0;
     Token token = 0;
+    bool oob = false;
     std::vector<int> fds;      // what is sent
     std::vector<Fd> keep_fds;  // our duplicates, once queued
   };
@@ -123,6 +124,7 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   std::optional<Token> token_of(std::string_view id) const;
   void release();
   void flush();
+  bool may_send(const Outgoing& message) const;
   bool send_some();
   void on_write_fault(int error_number);
   void keep_unsent_fds();
@@ -148,9 +150,13 @@ class ClientCore : public std::enable_shared_from_this<ClientCore> {
   std::set<std::pair<Deadline, Token>> deadlines_;
   std::deque<Outgoing> out_;
   std::size_t queued_bytes_ = 0;
-  // QEMU keeps only the fds of the last message read; with oob it reads ahead of execution, so a
-  // second getfd could lose the first one's (qemu chardev/char-socket.c, tcp_chr_recv).
+  // Until it is answered nothing else goes out: QEMU keeps only the fds of the last message read,
+  // and with oob reads on while it takes them, on another thread and without a lock (qemu
+  // chardev/char-socket.c, tcp_chr_recv and tcp_get_msgfds).
   Token fds_in_flight_ = 0;
+  // With oob: commands sent and not answered, given up or not. QEMU reads no further, not even
+  // exec-oob, when it has eight of them to do.
+  std::set<Token> in_band_;
   // Commands sent without an id whose replies are still to come, in their order, given up or not.
   std::deque<Token> anonymous_;
   // Before the first reply to us, replies to a dead client may come: no command goes without id.

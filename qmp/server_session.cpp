@@ -211,6 +211,11 @@ void Server::Session::forward(const ClientRequest& request, SlotNumber slot) {
     sent = std::move(fds_);
     fds_.clear();
     for (const Fd& fd : sent) numbers.push_back(fd.get());
+    // QEMU would give it the fd of a command behind it, which it has read already.
+    if (sent.empty()) {
+      refuse(slot, "GenericError", "No file descriptor supplied via SCM_RIGHTS");
+      return;
+    }
   }
   const auto& watched = core_->options_.watched_commands;
   const bool is_watched =

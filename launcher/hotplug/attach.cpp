@@ -207,7 +207,7 @@ asio::awaitable<AttachPlan> Hotplug::prepare_attach(const AttachRequest& request
     auto planning = plan_and_claim(request, wish);
     if (wants_port(request.kind) && config().machine.type == MachineType::kQ35) {
       using asio::experimental::awaitable_operators::operator&&;
-      // What the planning does on this thread goes first: QEMU would wake on its CPU.
+      // What planning does on this thread goes first: QEMU would wake on its CPU.
       auto both = std::move(planning) && search_ahead(search, deadline);
       plan = co_await std::move(both);
     } else {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -58,9 +59,10 @@ std::string without(std::string name, std::string_view ending) {
 
 // Without std::pow: libm would be loaded by every command for this alone.
 double power(int base, int exponent) {
-  constexpr int kMost = 300;  // what a double holds of 10
+  constexpr std::int64_t kMost = 1024;  // of 2; from there on it is infinite
+  const std::int64_t steps = std::min(std::abs(std::int64_t{exponent}), kMost);
   double result = 1;
-  for (int i = 0; i < std::min(std::abs(exponent), kMost); ++i) result *= base;
+  for (std::int64_t i = 0; i < steps; ++i) result *= base;
   return exponent < 0 ? 1 / result : result;
 }
 

@@ -249,8 +249,8 @@ TEST_CASE("exec-oob passes through to QEMU, for a client that has enabled it") {
               R"({"execute": "query-status", "id": 2})");
   std::map<std::string, Json> replies;
   for (int i = 0; i < 3; ++i) {
-    Json reply = Json::parse(client.next());
-    replies[reply.at("id").dump()] = std::move(reply);
+    const Json reply = Json::parse(client.next());
+    replies[reply.at("id").dump()] = reply;
   }
   CHECK(replies["1"].at("return").at("status") == "prelaunch");
   CHECK(replies["2"].at("return").at("status") == "prelaunch");

@@ -426,6 +426,10 @@ TEST_CASE("fds that come with getfd are passed on, others are closed") {
   REQUIRE(rig.mock.received_files().size() == 1);
   CHECK(rig.mock.received_files()[0].first == status.st_dev);
   CHECK(rig.mock.received_files()[0].second == status.st_ino);
+  // Without one, QEMU could take the fd of whoever comes next.
+  client.send(R"({"execute": "add-fd", "id": 2})");
+  CHECK(desc(client.receive()) == "No file descriptor supplied via SCM_RIGHTS");
+  for (const Json& request : rig.mock.requests()) CHECK(request.value("execute", "") != "add-fd");
 }
 
 TEST_CASE("when QEMU is gone, pending commands fail, SHUTDOWN comes, and the connection ends") {
