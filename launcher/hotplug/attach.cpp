@@ -160,7 +160,8 @@ asio::awaitable<Json> Hotplug::attach_now(Json arguments) {
   const qmp::Deadline deadline = qmp::deadline_in(request.timeout);
   AttachWish wish;
   PortSearch search;
-  const AttachPlan plan = co_await prepare_attach(request, wish, search, deadline);
+  const PreparedAttach prepared = co_await prepare_attach(request, wish, search, deadline);
+  const AttachPlan& plan = prepared.plan;
   const std::string id = wish.id;
   std::optional<int> fdset;
   std::exception_ptr fault;
@@ -170,11 +171,11 @@ asio::awaitable<Json> Hotplug::attach_now(Json arguments) {
     if (plan.region) fdset = co_await back_by_hugepages(device, *plan.region, deadline);
     if (!device.controller.empty()) co_await plug_controller(device.controller, deadline);
     co_await hand_over_fds(plan, deadline);
-    std::vector<PlugStep> files = open_files(plan);
-    co_await plug(std::move(device), std::move(files), search, deadline);
+    co_await plug(std::move(device), search, deadline);
   } catch (...) {
     fault = std::current_exception();
   }
+  if (fault) co_await take_back(prepared.files);
   give_up_ports(search);
   if (fault) co_await take_back_fds(plan);
   if (!fault && plan.link_down) {
@@ -200,29 +201,32 @@ asio::awaitable<Json> Hotplug::attach_now(Json arguments) {
 }
 
 // QEMU is asked for a port while the host is looked at: each takes its time.
-asio::awaitable<AttachPlan> Hotplug::prepare_attach(const AttachRequest& request, AttachWish& wish,
-                                                    PortSearch& search, qmp::Deadline deadline) {
-  AttachPlan plan;
+asio::awaitable<Hotplug::PreparedAttach> Hotplug::prepare_attach(const AttachRequest& request,
+                                                                 AttachWish& wish,
+                                                                 PortSearch& search,
+                                                                 qmp::Deadline deadline) {
+  PreparedAttach prepared;
   try {
-    auto planning = plan_and_claim(request, wish);
+    auto planning = plan_and_claim(request, wish, deadline);
     if (wants_port(request.kind) && config().machine.type == MachineType::kQ35) {
       using asio::experimental::awaitable_operators::operator&&;
       // What planning does on this thread goes first: QEMU would wake on its CPU.
       auto both = std::move(planning) && search_ahead(search, deadline);
-      plan = co_await std::move(both);
+      prepared = co_await std::move(both);
     } else {
-      plan = co_await std::move(planning);
+      prepared = co_await std::move(planning);
     }
   } catch (...) {
     give_up_ports(search);
     throw;
   }
-  co_return plan;
+  co_return prepared;
 }
 
-asio::awaitable<AttachPlan> Hotplug::plan_and_claim(const AttachRequest& request,
-                                                    AttachWish& wish) {
-  const Turn::Holder turn = co_await planning_.take();
+asio::awaitable<Hotplug::PreparedAttach> Hotplug::plan_and_claim(const AttachRequest& request,
+                                                                 AttachWish& wish,
+                                                                 qmp::Deadline deadline) {
+  std::optional<Turn::Holder> turn(co_await planning_.take());
   wish = read_wish(parts_.state.config, request.kind, request.device);
   if (wants_pci_devices(wish.alone)) {
     lift_memory_lock_limit(parts_.state.qemu.pid);
@@ -258,14 +262,28 @@ asio::awaitable<AttachPlan> Hotplug::plan_and_claim(const AttachRequest& request
   } catch (...) {
     fault = std::current_exception();
   }
+  PreparedAttach prepared;
   if (!fault) {
-    try {
-      claim(planned.plan, wish);
-    } catch (...) {
-      fault = std::current_exception();
+    // QEMU takes the files while the claim is written down; nobody else waits for it.
+    auto claiming = [&]() -> asio::awaitable<void> {
+      try {
+        claim(planned.plan, wish);
+      } catch (...) {
+        fault = std::current_exception();
+      }
+      planned.lock.reset();
+      turn.reset();
+      co_return;
+    };
+    using asio::experimental::awaitable_operators::operator&&;
+    auto both = hand_over_files(planned.plan, deadline) && claiming();
+    HandedFiles handed = co_await std::move(both);
+    prepared.files = std::move(handed.steps);
+    if (!fault) fault = handed.fault;
+    if (fault) {
+      co_await take_back(prepared.files);
+      co_await forget(wish.id);
     }
-    planned.lock.reset();
-    if (fault) co_await forget(wish.id);
   }
   if (fault) {
     // Shares that were claimed before it failed.
@@ -273,11 +291,28 @@ asio::awaitable<AttachPlan> Hotplug::plan_and_claim(const AttachRequest& request
     plugging_.erase(wish.id);
     std::rethrow_exception(fault);
   }
-  co_return std::move(planned.plan);
+  prepared.plan = std::move(planned.plan);
+  co_return prepared;
 }
 
-// Before anything happens, and under the lock. Throws vmrig::Error when the claim can't be written:
-// after the death of this supervisor nobody would know of it. Takes the config out of the wish.
+// A supervisor that dies before the claim is written leaves them to settle(). Does not throw.
+asio::awaitable<Hotplug::HandedFiles> Hotplug::hand_over_files(const AttachPlan& plan,
+                                                               qmp::Deadline deadline) {
+  HandedFiles handed;
+  try {
+    std::vector<PlugStep> steps = open_files(plan);
+    co_await make(std::move(steps), handed.steps, deadline);
+  } catch (const qmp::Error& error) {
+    handed.fault = std::make_exception_ptr(qemu_refusal("attach", plan.device.id, error));
+  } catch (...) {
+    handed.fault = std::current_exception();
+  }
+  co_return handed;
+}
+
+// Before anything happens but that files are handed over, and under the lock. Throws vmrig::Error
+// when the claim can't be written: after the death of this supervisor nobody would know of it.
+// Takes the config out of the wish.
 void Hotplug::claim(const AttachPlan& plan, AttachWish& wish) {
   for (PassedRecord& record : passed_records(plan.passed, plan.along)) {
     parts_.state.passed.push_back(std::move(record));
@@ -352,7 +387,7 @@ asio::awaitable<void> Hotplug::plug_controller(std::string id, qmp::Deadline dea
   PortSearch search;
   std::exception_ptr fault;
   try {
-    co_await plug(std::move(controller), {}, search, deadline);
+    co_await plug(std::move(controller), search, deadline);
   } catch (...) {
     fault = std::current_exception();
   }
@@ -390,10 +425,10 @@ asio::awaitable<void> Hotplug::drop_fdset(int fdset) {
   }
 }
 
-// `files` come before all else. The commands are sent without a wait between them: a device_add
-// behind a backend that QEMU refuses is refused, too.
-asio::awaitable<void> Hotplug::plug(DeviceDescription device, std::vector<PlugStep> files,
-                                    PortSearch& search, qmp::Deadline deadline) {
+// The commands are sent without a wait between them: a device_add behind a backend that QEMU
+// refuses is refused, too.
+asio::awaitable<void> Hotplug::plug(DeviceDescription device, PortSearch& search,
+                                    qmp::Deadline deadline) {
   std::vector<PlugStep> done;
   std::exception_ptr fault;
   try {
@@ -401,7 +436,7 @@ asio::awaitable<void> Hotplug::plug(DeviceDescription device, std::vector<PlugSt
       if (front_end.bus != FrontEnd::Bus::kPci) continue;
       front_end.props["bus"] = co_await bus_for(device.id, search, deadline);
     }
-    std::vector<PlugStep> batch = std::move(files);
+    std::vector<PlugStep> batch;
     std::vector<PlugStep> steps = backend_steps(device);
     for (std::size_t i = 0; i < steps.size(); ++i) {
       batch.push_back(std::move(steps[i]));

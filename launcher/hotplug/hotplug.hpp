@@ -129,6 +129,17 @@ class Hotplug {
     bool is_used = false;
   };
 
+  // Claimed, and QEMU has its image files.
+  struct PreparedAttach {
+    AttachPlan plan;
+    std::vector<PlugStep> files;
+  };
+
+  struct HandedFiles {
+    std::vector<PlugStep> steps;  // what has come about
+    std::exception_ptr fault;
+  };
+
   const VmConfig& config();
   void change_config(VmConfig config);
   void change_config(VmConfig config, Json json);  // which is what to_json gives
@@ -141,9 +152,13 @@ class Hotplug {
 
   // attach.cpp
   boost::asio::awaitable<Json> attach_now(Json arguments);
-  boost::asio::awaitable<AttachPlan> prepare_attach(const AttachRequest& request, AttachWish& wish,
-                                                    PortSearch& search, qmp::Deadline deadline);
-  boost::asio::awaitable<AttachPlan> plan_and_claim(const AttachRequest& request, AttachWish& wish);
+  boost::asio::awaitable<PreparedAttach> prepare_attach(const AttachRequest& request,
+                                                        AttachWish& wish, PortSearch& search,
+                                                        qmp::Deadline deadline);
+  boost::asio::awaitable<PreparedAttach> plan_and_claim(const AttachRequest& request,
+                                                        AttachWish& wish, qmp::Deadline deadline);
+  boost::asio::awaitable<HandedFiles> hand_over_files(const AttachPlan& plan,
+                                                      qmp::Deadline deadline);
   void claim(const AttachPlan& plan, AttachWish& wish);
   boost::asio::awaitable<void> take_host_devices(const AttachPlan& plan);
   boost::asio::awaitable<void> hand_over_fds(const AttachPlan& plan, qmp::Deadline deadline);
@@ -152,8 +167,8 @@ class Hotplug {
   boost::asio::awaitable<int> back_by_hugepages(DeviceDescription& device, MemoryRegion region,
                                                 qmp::Deadline deadline);
   boost::asio::awaitable<void> drop_fdset(int fdset);
-  boost::asio::awaitable<void> plug(DeviceDescription device, std::vector<PlugStep> files,
-                                    PortSearch& search, qmp::Deadline deadline);
+  boost::asio::awaitable<void> plug(DeviceDescription device, PortSearch& search,
+                                    qmp::Deadline deadline);
   boost::asio::awaitable<void> make(std::vector<PlugStep> steps, std::vector<PlugStep>& done,
                                     qmp::Deadline deadline);
   boost::asio::awaitable<void> take_back(const std::vector<PlugStep>& done);

@@ -38,6 +38,15 @@ bool is_there(const Json& peripherals, const VmConfig& config, const std::string
   });
 }
 
+// An image of an attach that was not claimed yet: of those the state counts up. More than an image
+// and all that it stands on.
+constexpr int kMostFilesOfAttach = 256;
+
+bool is_of_no_claim(const Json& fdset, int next) {
+  const int set = fdset.at("fdset-id").get<int>();
+  return set >= next && set < next + kMostFilesOfAttach;
+}
+
 // Of an fdset that another supervisor than this one has given QEMU memory by.
 bool is_left_file(const Json& fdset) {
   const Json fds = fdset.value("fds", Json::array());
@@ -76,9 +85,9 @@ asio::awaitable<void> Hotplug::settle() {
   }
 }
 
-// An attach is written down before anything happens, a detach after all has happened, so that QEMU
-// never has more than the state says. What it does not have was on its way in or out: both end with
-// what stands behind the device gone, and given back.
+// An attach is written down before anything happens but that files are handed over, a detach after
+// all has happened, so that QEMU never has more devices than the state says. What it does not have
+// was on its way in or out: both end with what stands behind the device gone, and given back.
 asio::awaitable<void> Hotplug::settle_devices(std::vector<std::string> ids) {
   const Json present = co_await peripherals(qmp::deadline_in(kTimeout));
   for (const std::string& id : ids) {
@@ -110,7 +119,8 @@ asio::awaitable<void> Hotplug::take_back_left_files() {
   QmpCommand question{"query-fdsets", Json::object()};
   const Json fdsets = co_await execute(std::move(question), qmp::deadline_in(kTimeout));
   for (const Json& fdset : fdsets) {
-    if (is_left_file(fdset)) co_await drop_fdset(fdset.at("fdset-id").get<int>());
+    const bool is_left = is_left_file(fdset) || is_of_no_claim(fdset, parts_.state.next_fd_set);
+    if (is_left) co_await drop_fdset(fdset.at("fdset-id").get<int>());
   }
 }
 

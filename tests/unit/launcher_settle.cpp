@@ -160,7 +160,7 @@ TEST_CASE("of a NIC that is not in QEMU the fds that it was handed go, and the n
   CHECK(machine.state.claim.interfaces.empty());
 }
 
-TEST_CASE("memory's files that a dead supervisor handed over go, and nobody else's") {
+TEST_CASE("files that a dead supervisor handed over and did not claim go, and nobody else's") {
   Machine machine({"d0", "d1", "net0"});
   const auto set_of = [](int id, const std::string& mark) {
     return Json{{"fdset-id", id}, {"fds", {{{"fd", 20 + id}, {"opaque", mark}}}}};
@@ -168,9 +168,14 @@ TEST_CASE("memory's files that a dead supervisor handed over go, and nobody else
   machine.qemu.set_reply(
       "query-fdsets",
       value({set_of(1, "vmrig-memory-1"), set_of(2, memory_file_mark()), set_of(3, "a client's"),
-             Json{{"fdset-id", 4}, {"fds", {{{"fd", 24}}}}}}));
+             Json{{"fdset-id", 4}, {"fds", {{{"fd", 24}}}}},
+             Json{{"fdset-id", 10'006}, {"fds", {{{"fd", 25}}}}},
+             Json{{"fdset-id", 10'007}, {"fds", {{{"fd", 26}}}}},
+             Json{{"fdset-id", 20'000}, {"fds", {{{"fd", 27}}}}}}));
+  machine.state.next_fd_set = 10'007;
   machine.settle();
-  CHECK(machine.arguments_of("remove-fd") == std::vector<Json>{{{"fdset-id", 1}}});
+  CHECK(machine.arguments_of("remove-fd") ==
+        std::vector<Json>{{{"fdset-id", 1}}, {{"fdset-id", 10'007}}});
 }
 
 TEST_CASE("shares that were claimed for a device which the state does not know are given back") {
