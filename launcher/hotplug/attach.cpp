@@ -286,7 +286,9 @@ asio::awaitable<Hotplug::PreparedAttach> Hotplug::plan_and_claim(const AttachReq
     }
   }
   if (fault) {
-    // Shares that were claimed before it failed.
+    // Shares that were claimed before it failed; those of another attach are on their way into the
+    // state.
+    if (!turn) turn.emplace(co_await planning_.take());
     co_await give_back_strays();
     plugging_.erase(wish.id);
     std::rethrow_exception(fault);

@@ -38,14 +38,7 @@ bool is_there(const Json& peripherals, const VmConfig& config, const std::string
   });
 }
 
-// An image of an attach that was not claimed yet: of those the state counts up. More than an image
-// and all that it stands on.
-constexpr int kMostFilesOfAttach = 256;
-
-bool is_of_no_claim(const Json& fdset, int next) {
-  const int set = fdset.at("fdset-id").get<int>();
-  return set >= next && set < next + kMostFilesOfAttach;
-}
+constexpr int kMostFilesOfAttach = 256;  // more than an image and all that it stands on
 
 // Of an fdset that another supervisor than this one has given QEMU memory by.
 bool is_left_file(const Json& fdset) {
@@ -118,9 +111,15 @@ asio::awaitable<void> Hotplug::take_back_left_fds(std::string id) {
 asio::awaitable<void> Hotplug::take_back_left_files() {
   QmpCommand question{"query-fdsets", Json::object()};
   const Json fdsets = co_await execute(std::move(question), qmp::deadline_in(kTimeout));
+  const int next = parts_.state.next_fd_set;
   for (const Json& fdset : fdsets) {
-    const bool is_left = is_left_file(fdset) || is_of_no_claim(fdset, parts_.state.next_fd_set);
-    if (is_left) co_await drop_fdset(fdset.at("fdset-id").get<int>());
+    const int set = fdset.at("fdset-id").get<int>();
+    const bool is_unclaimed = set >= next && set < next + kMostFilesOfAttach;
+    if (!is_unclaimed && !is_left_file(fdset)) continue;
+    co_await drop_fdset(set);
+    // While the guest is stopped, QEMU only marks it (monitor/fds.c, monitor_fdset_cleanup), and
+    // would add the next file to it.
+    if (is_unclaimed) parts_.state.next_fd_set = std::max(parts_.state.next_fd_set, set + 1);
   }
 }
 

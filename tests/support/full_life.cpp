@@ -167,8 +167,6 @@ std::string FullLife::disagreement() const {
     if (!is_known) told += fmt::format("{} is in QEMU, not in the state\n", id);
   }
   if (config.at("disks").empty() && !nodes.empty()) told += "QEMU keeps a block node\n";
-  const Json files = guard_.vmrig_json({"qmp", "k", "query-fdsets"});
-  if (config.at("disks").empty() && !files.empty()) told += "QEMU keeps a disk's file\n";
   for (const Json& nic : status.at("nics")) {
     interfaces.insert(nic.at("interface").get<std::string>());
   }

@@ -176,6 +176,7 @@ TEST_CASE("files that a dead supervisor handed over and did not claim go, and no
   machine.settle();
   CHECK(machine.arguments_of("remove-fd") ==
         std::vector<Json>{{{"fdset-id", 1}}, {{"fdset-id", 10'007}}});
+  CHECK(machine.state.next_fd_set == 10'008);
 }
 
 TEST_CASE("shares that were claimed for a device which the state does not know are given back") {
