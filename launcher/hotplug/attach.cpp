@@ -38,6 +38,7 @@ constexpr std::chrono::seconds kUndoTimeout{10};
 struct Planned {
   std::optional<StateRoot::Lock> lock;
   AttachPlan plan;
+  std::vector<PlugStep> files;  // that QEMU may not open itself
 };
 
 // No more than is looked at: a disk needs nothing but its path.
@@ -83,6 +84,18 @@ std::vector<PageClaim> pages_to_come(const StateRoot& root, const Lease& own) {
   return self && self->state ? claim_now(*self).pages : own.pages;
 }
 
+// What hands QEMU the files that it may not open itself. Without a name for each: QEMU reads a
+// command byte by byte, and is told by the number of the set. Throws vmrig::Error.
+std::vector<PlugStep> open_files(const AttachPlan& plan) {
+  std::vector<PlugStep> steps;
+  for (const FdSetFile& file : plan.fd_sets) {
+    steps.push_back({.plug = {"add-fd", Json{{"fdset-id", file.set}}},
+                     .unplug = fdset_removal(file.set),
+                     .file = open_image(file.source)});
+  }
+  return steps;
+}
+
 Planned plan_now(const AttachWish& wish, const VmFolder& folder, const Lease& own,
                  const AttachPlanOptions& options) {
   Planned planned;
@@ -103,6 +116,7 @@ Planned plan_now(const AttachWish& wish, const VmFolder& folder, const Lease& ow
                         .qemu = {},
                         .leases = std::move(leases)};
   planned.plan = plan_attach(wish, input, options);
+  planned.files = open_files(planned.plan);
   if (!planned.plan.passed.empty() && planned.lock) {
     LinuxHost host;
     claim_vf_shares(host, host_plan(planned.plan), folder, *planned.lock);
@@ -119,18 +133,6 @@ void lift_memory_lock_limit(pid_t qemu) {
   const rlimit unlimited{.rlim_cur = RLIM_INFINITY, .rlim_max = RLIM_INFINITY};
   // Without the right to, QEMU's own error tells of the limit.
   (void)::prlimit(qemu, RLIMIT_MEMLOCK, &unlimited, nullptr);
-}
-
-// What hands QEMU the files that it may not open itself. Without a name for each: QEMU reads a
-// command byte by byte, and is told by the number of the set. Throws vmrig::Error.
-std::vector<PlugStep> open_files(const AttachPlan& plan) {
-  std::vector<PlugStep> steps;
-  for (const FdSetFile& file : plan.fd_sets) {
-    steps.push_back({.plug = {"add-fd", Json{{"fdset-id", file.set}}},
-                     .unplug = fdset_removal(file.set),
-                     .file = open_image(file.source)});
-  }
-  return steps;
 }
 
 // Memory that has to be found, or another process that has to answer: a deadline may pass, and the
@@ -263,8 +265,8 @@ asio::awaitable<Hotplug::PreparedAttach> Hotplug::plan_and_claim(const AttachReq
     fault = std::current_exception();
   }
   PreparedAttach prepared;
-  if (!fault) {
-    // QEMU takes the files while the claim is written down; nobody else waits for it.
+  const bool is_planned = !fault;
+  if (is_planned) {
     auto claiming = [&]() -> asio::awaitable<void> {
       try {
         claim(planned.plan, wish);
@@ -272,23 +274,25 @@ asio::awaitable<Hotplug::PreparedAttach> Hotplug::plan_and_claim(const AttachReq
         fault = std::current_exception();
       }
       planned.lock.reset();
-      turn.reset();
+      if (!fault) turn.reset();
       co_return;
     };
-    using asio::experimental::awaitable_operators::operator&&;
-    auto both = hand_over_files(planned.plan, deadline) && claiming();
-    HandedFiles handed = co_await std::move(both);
-    prepared.files = std::move(handed.steps);
-    if (!fault) fault = handed.fault;
-    if (fault) {
-      co_await take_back(prepared.files);
-      co_await forget(wish.id);
+    if (planned.files.empty()) {
+      co_await claiming();
+    } else {
+      // QEMU takes the files while the claim is written down; no other plan waits for that.
+      using asio::experimental::awaitable_operators::operator&&;
+      auto both = hand_over_files(std::move(planned.files), wish.id, deadline) && claiming();
+      HandedFiles handed = co_await std::move(both);
+      prepared.files = std::move(handed.steps);
+      if (!fault) fault = handed.fault;
+      if (fault) co_await take_back(prepared.files);
     }
   }
   if (fault) {
-    // Shares that were claimed before it failed; those of another attach are on their way into the
-    // state.
+    // In a turn: shares that were claimed for another attach may not be in the state yet.
     if (!turn) turn.emplace(co_await planning_.take());
+    if (is_planned) co_await forget(wish.id);
     co_await give_back_strays();
     plugging_.erase(wish.id);
     std::rethrow_exception(fault);
@@ -298,14 +302,14 @@ asio::awaitable<Hotplug::PreparedAttach> Hotplug::plan_and_claim(const AttachReq
 }
 
 // A supervisor that dies before the claim is written leaves them to settle(). Does not throw.
-asio::awaitable<Hotplug::HandedFiles> Hotplug::hand_over_files(const AttachPlan& plan,
+asio::awaitable<Hotplug::HandedFiles> Hotplug::hand_over_files(std::vector<PlugStep> files,
+                                                               std::string id,
                                                                qmp::Deadline deadline) {
   HandedFiles handed;
   try {
-    std::vector<PlugStep> steps = open_files(plan);
-    co_await make(std::move(steps), handed.steps, deadline);
+    co_await make(std::move(files), handed.steps, deadline);
   } catch (const qmp::Error& error) {
-    handed.fault = std::make_exception_ptr(qemu_refusal("attach", plan.device.id, error));
+    handed.fault = std::make_exception_ptr(qemu_refusal("attach", id, error));
   } catch (...) {
     handed.fault = std::current_exception();
   }
@@ -418,7 +422,7 @@ asio::awaitable<int> Hotplug::back_by_hugepages(DeviceDescription& device, Memor
   co_return fdset;
 }
 
-asio::awaitable<void> Hotplug::drop_fdset(int fdset) {
+asio::awaitable<void> Hotplug::drop_fdset(std::int64_t fdset) {
   QmpCommand command = fdset_removal(fdset);
   try {
     (void)co_await execute(std::move(command), qmp::deadline_in(kUndoTimeout));

@@ -5,6 +5,8 @@
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <chrono>
+#include <cstdint>
+#include <exception>
 #include <functional>
 #include <map>
 #include <memory>
@@ -157,7 +159,7 @@ class Hotplug {
                                                         qmp::Deadline deadline);
   boost::asio::awaitable<PreparedAttach> plan_and_claim(const AttachRequest& request,
                                                         AttachWish& wish, qmp::Deadline deadline);
-  boost::asio::awaitable<HandedFiles> hand_over_files(const AttachPlan& plan,
+  boost::asio::awaitable<HandedFiles> hand_over_files(std::vector<PlugStep> files, std::string id,
                                                       qmp::Deadline deadline);
   void claim(const AttachPlan& plan, AttachWish& wish);
   boost::asio::awaitable<void> take_host_devices(const AttachPlan& plan);
@@ -166,7 +168,7 @@ class Hotplug {
   boost::asio::awaitable<void> plug_controller(std::string id, qmp::Deadline deadline);
   boost::asio::awaitable<int> back_by_hugepages(DeviceDescription& device, MemoryRegion region,
                                                 qmp::Deadline deadline);
-  boost::asio::awaitable<void> drop_fdset(int fdset);
+  boost::asio::awaitable<void> drop_fdset(std::int64_t fdset);
   boost::asio::awaitable<void> plug(DeviceDescription device, PortSearch& search,
                                     qmp::Deadline deadline);
   boost::asio::awaitable<void> make(std::vector<PlugStep> steps, std::vector<PlugStep>& done,
@@ -228,7 +230,7 @@ class Hotplug {
   // settle.cpp
   boost::asio::awaitable<void> settle_devices(std::vector<std::string> ids);
   boost::asio::awaitable<void> take_back_left_fds(std::string id);
-  boost::asio::awaitable<void> take_back_left_files();
+  boost::asio::awaitable<void> take_back_left_files(int next, std::set<std::int64_t> claimed);
   boost::asio::awaitable<void> settle_settings();
   boost::asio::awaitable<void> give_back_strays();
 

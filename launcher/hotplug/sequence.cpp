@@ -79,7 +79,7 @@ PlugStep front_end_step(const FrontEnd& front_end) {
           .unplug = {"device_del", Json{{"id", front_end.props.at("id")}}}};
 }
 
-QmpCommand fdset_removal(int set) { return {"remove-fd", Json{{"fdset-id", set}}}; }
+QmpCommand fdset_removal(std::int64_t set) { return {"remove-fd", Json{{"fdset-id", set}}}; }
 
 std::vector<QmpCommand> backend_removal(const DeviceDescription& device) {
   std::vector<QmpCommand> commands;

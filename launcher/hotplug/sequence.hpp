@@ -1,6 +1,7 @@
 // A device description as a sequence of QMP commands: the other rendering than command_line's.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,7 @@ std::vector<PlugStep> backend_steps(const DeviceDescription& device);
 PlugStep front_end_step(const FrontEnd& front_end);
 
 // QEMU closes the set's files once nothing has them open.
-QmpCommand fdset_removal(int set);
+QmpCommand fdset_removal(std::int64_t set);
 
 // What removes the backends once the front ends are gone, the last made first.
 std::vector<QmpCommand> backend_removal(const DeviceDescription& device);

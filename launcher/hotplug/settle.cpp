@@ -40,6 +40,12 @@ bool is_there(const Json& peripherals, const VmConfig& config, const std::string
 
 constexpr int kMostFilesOfAttach = 256;  // more than an image and all that it stands on
 
+std::set<std::int64_t> claimed_fd_sets(const VmState& state) {
+  std::set<std::int64_t> sets;
+  for (const auto& [id, disk] : state.disks) sets.insert(disk.fd_sets.begin(), disk.fd_sets.end());
+  return sets;
+}
+
 // Of an fdset that another supervisor than this one has given QEMU memory by.
 bool is_left_file(const Json& fdset) {
   const Json fds = fdset.value("fds", Json::array());
@@ -56,12 +62,16 @@ std::string memory_file_mark() { return fmt::format("{}-{}", kMemoryFileMark, ::
 asio::awaitable<void> Hotplug::settle() {
   std::exception_ptr fault;
   try {
-    // Before the first client is heard, whose devices are on their way.
+    // Before the first client is heard, whose devices are on their way. What a dead supervisor has
+    // handed over without a claim has the next numbers. They are not used again: QEMU before 9.1
+    // only marks a set that is removed while the guest is stopped, and would add a file to it.
+    parts_.state.next_fd_set += kMostFilesOfAttach;
+    auto left_files = take_back_left_files(parts_.state.next_fd_set, claimed_fd_sets(parts_.state));
     std::vector<std::string> ids = device_ids(config());
     for (const std::string& id : parts_.state.pending_unplugs) {
       if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
     }
-    co_await take_back_left_files();
+    co_await std::move(left_files);
     co_await settle_devices(std::move(ids));
     co_await settle_settings();
     co_await refresh_devices();
@@ -108,18 +118,15 @@ asio::awaitable<void> Hotplug::take_back_left_fds(std::string id) {
   }
 }
 
-asio::awaitable<void> Hotplug::take_back_left_files() {
+// `claimed`: the sets of those below `next` that disks of the state have.
+asio::awaitable<void> Hotplug::take_back_left_files(int next, std::set<std::int64_t> claimed) {
   QmpCommand question{"query-fdsets", Json::object()};
   const Json fdsets = co_await execute(std::move(question), qmp::deadline_in(kTimeout));
-  const int next = parts_.state.next_fd_set;
   for (const Json& fdset : fdsets) {
-    const int set = fdset.at("fdset-id").get<int>();
-    const bool is_unclaimed = set >= next && set < next + kMostFilesOfAttach;
-    if (!is_unclaimed && !is_left_file(fdset)) continue;
-    co_await drop_fdset(set);
-    // While the guest is stopped, QEMU only marks it (monitor/fds.c, monitor_fdset_cleanup), and
-    // would add the next file to it.
-    if (is_unclaimed) parts_.state.next_fd_set = std::max(parts_.state.next_fd_set, set + 1);
+    const auto set = fdset.at("fdset-id").get<std::int64_t>();
+    const bool is_unclaimed =
+        set >= VmState::kFirstHotplugFdSet && set < next && claimed.count(set) == 0;
+    if (is_unclaimed || is_left_file(fdset)) co_await drop_fdset(set);
   }
 }
 

@@ -203,6 +203,32 @@ TEST_CASE("an attach that can't be written down is not begun") {
   CHECK_FALSE(machine.finish(machine.hotplug.attach(machine.disk("d1"))).refused);
 }
 
+TEST_CASE("files that QEMU took for an attach that fails are taken back") {
+  Machine machine;
+  machine.state.user = QemuUser();
+  machine.state.user->is_confined = true;
+  machine.qemu.set_reply("add-fd", value({{"fd", 20}, {"fdset-id", 10'000}}));
+  machine.qemu.set_reply("remove-fd", {});
+  const auto times = [&machine](const std::string& command) {
+    const std::vector<std::string> commands = machine.commands();
+    return std::count(commands.begin(), commands.end(), command);
+  };
+  machine.is_disk_full = true;
+  CHECK(machine.finish(machine.hotplug.attach(machine.disk("d1"))).refused);
+  CHECK(times("add-fd ") == 1);
+  CHECK(times("remove-fd ") == 1);
+  CHECK_FALSE(machine.has_disk("d1"));
+  machine.is_disk_full = false;
+  machine.qemu.set_reply("device_add", error_reply("no such luck"));
+  CHECK(machine.finish(machine.hotplug.attach(machine.disk("d1"))).refused == ExitStatus::kQemu);
+  machine.qemu.set_reply("add-fd", error_reply("too many"));
+  const Answer answer = machine.finish(machine.hotplug.attach(machine.disk("d1")));
+  CHECK(answer.text == "attach \"d1\": QEMU: too many");
+  CHECK(times("add-fd ") == 3);
+  CHECK(times("remove-fd ") == 2);
+  CHECK_FALSE(machine.has_disk("d1"));
+}
+
 TEST_CASE("when a step of an attach fails, those before it are undone in reverse") {
   Machine machine;
   machine.qemu.set_reply("device_add", error_reply("no such luck"));
