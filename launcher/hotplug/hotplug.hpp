@@ -152,8 +152,7 @@ class Hotplug {
   // The properties of kPeripherals: each device with an id is a child.
   boost::asio::awaitable<Json> peripherals(qmp::Deadline deadline);
 
-  // attach.cpp
-  boost::asio::awaitable<Json> attach_now(Json arguments);
+  // prepare.cpp
   boost::asio::awaitable<PreparedAttach> prepare_attach(const AttachRequest& request,
                                                         AttachWish& wish, PortSearch& search,
                                                         qmp::Deadline deadline);
@@ -163,6 +162,9 @@ class Hotplug {
                                                       qmp::Deadline deadline);
   void claim(const AttachPlan& plan, AttachWish& wish);
   boost::asio::awaitable<void> take_host_devices(const AttachPlan& plan);
+
+  // attach.cpp
+  boost::asio::awaitable<Json> attach_now(Json arguments);
   boost::asio::awaitable<void> hand_over_fds(const AttachPlan& plan, qmp::Deadline deadline);
   boost::asio::awaitable<void> take_back_fds(const AttachPlan& plan);
   boost::asio::awaitable<void> plug_controller(std::string id, qmp::Deadline deadline);

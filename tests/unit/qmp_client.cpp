@@ -96,6 +96,16 @@ struct Connection {
     run(loop, [&]() -> asio::awaitable<void> { value = co_await client.execute(command); });
     return value;
   }
+  Json execute_oob(const std::string& command) {
+    qmp::ExecuteOptions how;
+    how.oob = true;
+    how.deadline = soon();
+    Json value;
+    run(loop, [&]() -> asio::awaitable<void> {
+      value = co_await client.execute(command, Json::object(), how);
+    });
+    return value;
+  }
   asio::io_context loop;
   MockQmpServer server;
   Client client;
@@ -352,14 +362,7 @@ TEST_CASE("with oob only what overtakes has an id, and its reply is not taken fo
   asio::co_spawn(
       both.loop, both.client.execute_all(requests_of({"slow", "slow"}), qmp::kNoDeadline),
       [&](const std::exception_ptr&, const std::vector<qmp::Outcome>&) { has_slow_ended = true; });
-  Json overtaking;
-  run(both.loop, [&]() -> asio::awaitable<void> {
-    qmp::ExecuteOptions how;
-    how.oob = true;
-    how.deadline = soon();
-    overtaking = co_await both.client.execute("overtakes", Json::object(), how);
-  });
-  CHECK(overtaking == 2);
+  CHECK(both.execute_oob("overtakes") == 2);
   CHECK_FALSE(has_slow_ended);
   const auto requests = both.server.requests();
   REQUIRE(requests.size() == 5);
@@ -376,14 +379,7 @@ TEST_CASE("with oob no more than eight others are under way, so that what overta
   Connection both(script, options);
   const std::vector<qmp::Request> many(10, qmp::Request{"slow", Json::object(), {}});
   asio::co_spawn(both.loop, both.client.execute_all(many, qmp::kNoDeadline), asio::detached);
-  Json overtaking;
-  run(both.loop, [&]() -> asio::awaitable<void> {
-    qmp::ExecuteOptions how;
-    how.oob = true;
-    how.deadline = soon();
-    overtaking = co_await both.client.execute("overtakes", Json::object(), how);
-  });
-  CHECK(overtaking == 2);
+  CHECK(both.execute_oob("overtakes") == 2);
   const auto requests = both.server.requests();  // the first is the handshake's
   REQUIRE(requests.size() == 10);
   CHECK(requests[9].at("exec-oob") == "overtakes");
